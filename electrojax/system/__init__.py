@@ -1,0 +1,1 @@
+"""The atoms: structures, batches, neighbour lists and geometry. No physics, no parameters."""

@@ -1,0 +1,245 @@
+"""From frames to padded batches: the one door between host and device."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from electrojax.errors import CapacityError, DataError
+from electrojax.system.neighbors import complete_cell, neighbor_list
+from electrojax.system.types import (
+    LABELS,
+    Batch,
+    Frame,
+    Label,
+    System,
+    Targets,
+)
+from electrojax.typing import AxisSpec, replace, specs
+
+KPlan = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Capacity:
+    """Array sizes of a batch; one compiled program per (Capacity, boundary).
+
+    Attributes:
+        nodes, edges, graphs: padded sizes of the axes.
+        graph_nodes: the largest number of atoms in one structure.
+        k_box: largest k-vector index along each reciprocal axis.
+    """
+
+    nodes: int
+    edges: int
+    graphs: int
+    graph_nodes: int
+    k_box: KPlan = (0, 0, 0)
+
+    def size(self, axis: str) -> int:
+        """Returns the padded size of an axis by its name."""
+        return {"nodes": self.nodes, "edges": self.edges, "graphs": self.graphs}[axis]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One structure ready to be collated: its unpadded System and its labels, in float64."""
+
+    system: System
+    labels: Mapping[str, np.ndarray]
+    weight: float = 1.0
+    source: str = "structure"
+
+
+def build_sample(frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0)) -> Sample:
+    """Returns a frame with its neighbour list, as a one-structure System.
+
+    Args:
+        frame: the structure; ``labels["energy"]`` must already be relative to atomic energies.
+        cutoff: Å, of the neighbour list.
+        k_box: largest k-vector index along each reciprocal axis that its cell needs.
+
+    Raises:
+        DataError: for one periodic axis, a cell without volume or positions that are not finite.
+    """
+    n = len(frame.numbers)
+    edges = neighbor_list(frame.positions, frame.cell, frame.pbc, cutoff, frame.source)
+    boundary = frame.boundary
+    cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
+    if boundary == "slab" and np.any(frame.cell[frame.normal]):
+        cell = np.array(frame.cell, dtype=np.float64)
+    formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
+    fragment = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
+    system = System(
+        positions=np.asarray(frame.positions, dtype=np.float64),
+        numbers=np.asarray(frame.numbers),
+        node_graph=np.zeros(n, dtype=np.int32),
+        formal_charges=formal,
+        fragment=fragment,
+        senders=edges[0],
+        receivers=edges[1],
+        shifts=edges[2],
+        cell=cell[None],
+        plan_cell=cell[None],
+        total_charge=np.array([frame.total_charge]),
+        multiplicity=np.array([frame.multiplicity]),
+        external_field=np.asarray(frame.external_field, dtype=np.float64)[None],
+        charge_control=np.zeros(1, dtype=np.int32),
+        fermi_level=np.zeros(1),
+        node_mask=np.ones(n, dtype=bool),
+        edge_mask=np.ones(len(edges[0]), dtype=bool),
+        graph_mask=np.ones(1, dtype=bool),
+        boundary=boundary,
+        normal=frame.normal,
+        k_box=k_box,
+        graph_nodes=n,
+    )
+    return Sample(system, frame.labels, frame.weight, frame.source)
+
+
+def capacity_for(
+    samples: Sequence[Sample], graphs: int | None = None, round_to: int = 1
+) -> Capacity:
+    """Returns the smallest capacity that holds these samples in one batch.
+
+    Args:
+        samples: the structures of the batch.
+        graphs: number of graphs, if more than there are samples.
+        round_to: sizes of nodes and edges are rounded up to a multiple of this.
+    """
+    systems = [s.system for s in samples]
+    boxes = np.array([s.k_box for s in systems] or [(0, 0, 0)])
+    return Capacity(
+        nodes=_round_up(sum(s.n_nodes for s in systems), round_to),
+        edges=_round_up(sum(s.n_edges for s in systems), round_to),
+        graphs=max(len(systems), graphs or 0),
+        graph_nodes=max([s.n_nodes for s in systems], default=1),
+        k_box=tuple(int(n) for n in boxes.max(axis=0)),  # type: ignore[arg-type]
+    )
+
+
+def collate(
+    samples: Sequence[Sample], capacity: Capacity, dtype: np.dtype | type = np.float32
+) -> Batch:
+    """Returns samples stacked and padded to a capacity, as NumPy arrays of the given precision.
+
+    Args:
+        samples: structures with one common boundary.
+        capacity: the padded sizes.
+        dtype: of every real-valued array.
+
+    Raises:
+        DataError: if the boundaries differ.
+        CapacityError: if they do not fit.
+    """
+    systems = [s.system for s in samples]
+    _check_boundaries(samples)
+    _check_fit(systems, capacity)
+    columns = {
+        name: _stack([getattr(s, name) for s in systems], spec, capacity, systems, dtype)
+        for name, spec in specs(System).items()
+    }
+    system = System(
+        **columns,
+        boundary=systems[0].boundary,
+        normal=systems[0].normal,
+        k_box=capacity.k_box,
+        graph_nodes=capacity.graph_nodes,
+    )
+    return Batch(system, _collate_targets(samples, capacity, dtype))
+
+
+def with_positions(system: System, positions: np.ndarray, cell: np.ndarray | None = None) -> System:
+    """Returns the system with other positions (and cells); its edges and k-plan are kept."""
+    changes = {"positions": positions} if cell is None else {"positions": positions, "cell": cell}
+    return replace(system, **changes)
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return max(multiple, -(-value // multiple) * multiple)
+
+
+def _check_boundaries(samples: Sequence[Sample]) -> None:
+    found = {(s.system.boundary, s.system.normal): s.source for s in samples}
+    if len(found) > 1:
+        names = "; ".join(f"{source}: {key[0]}" for key, source in found.items())
+        raise DataError(f"one batch must have one boundary, got {names}; batch them separately")
+
+
+def _check_fit(systems: Sequence[System], capacity: Capacity) -> None:
+    needed = {
+        "nodes": sum(s.n_nodes for s in systems),
+        "edges": sum(s.n_edges for s in systems),
+        "graphs": len(systems),
+    }
+    over = [f"{n} {axis} > {capacity.size(axis)}" for axis, n in needed.items() if n > capacity.size(axis)]
+    over += [
+        f"a structure of {s.n_nodes} atoms > {capacity.graph_nodes}"
+        for s in systems
+        if s.n_nodes > capacity.graph_nodes
+    ]
+    over += [
+        f"k-box {s.k_box} > {capacity.k_box}"
+        for s in systems
+        if any(a > b for a, b in zip(s.k_box, capacity.k_box))
+    ]
+    if over:
+        raise CapacityError(f"batch does not fit its capacity: {over[0]}; plan a larger one")
+
+
+def _stack(
+    parts: Sequence[np.ndarray],
+    spec: AxisSpec,
+    capacity: Capacity,
+    systems: Sequence[System],
+    dtype: np.dtype | type,
+) -> np.ndarray:
+    """Concatenates one field along its axis, offsets indices and pads to the capacity."""
+    pad = capacity.size(spec.index_of) if spec.index_of else spec.pad
+    kind = {"float": dtype, "int": np.int32, "bool": np.bool_}[spec.kind]
+    out = np.empty((capacity.size(spec.axis), *spec.shape), dtype=kind)
+    out[...] = pad
+    start = offset = 0
+    for part, system in zip(parts, systems):
+        stop = start + len(part)
+        out[start:stop] = np.asarray(part) + offset if spec.index_of else part
+        start = stop
+        offset += {"nodes": system.n_nodes, "graphs": 1, "edges": system.n_edges, None: 0}[
+            spec.index_of
+        ]
+    return out
+
+
+def _collate_targets(
+    samples: Sequence[Sample], capacity: Capacity, dtype: np.dtype | type
+) -> Targets:
+    labels = {name: _label(samples, name, spec, capacity, dtype) for name, spec in LABELS.items()}
+    weight = np.zeros(capacity.graphs, dtype=dtype)
+    weight[: len(samples)] = [s.weight for s in samples]
+    return Targets(**labels, weight=weight)
+
+
+def _label(
+    samples: Sequence[Sample],
+    name: str,
+    spec: AxisSpec,
+    capacity: Capacity,
+    dtype: np.dtype | type,
+) -> Label:
+    """Stacks one label; a multipole label may have fewer components than the field."""
+    size = capacity.size(spec.axis)
+    value = np.zeros((size, *spec.shape), dtype=dtype)
+    mask = np.zeros(value.shape if name == "multipoles" else size, dtype=bool)
+    start = 0
+    for sample in samples:
+        length = sample.system.n_nodes if spec.axis == "nodes" else 1
+        if name in sample.labels:
+            data = np.asarray(sample.labels[name], dtype=np.float64).reshape(length, -1)
+            target = value.reshape(size, -1)[start : start + length]
+            target[:, : data.shape[1]] = data
+            if name == "multipoles":
+                mask[start : start + length, : data.shape[1]] = True
+            else:
+                mask[start : start + length] = True
+        start += length
+    return Label(value, mask)

@@ -1,0 +1,60 @@
+"""Geometry under jit: edge vectors, strain and volume."""
+
+import jax.numpy as jnp
+
+from electrojax.system.types import System
+from electrojax.typing import Array, replace
+
+PADDING_DISTANCE = 1.0e3
+"""Length in Å of a padding edge: beyond every cutoff, and its derivatives are finite."""
+
+
+def edge_vectors(system: System) -> Array:
+    """Returns the vector r[receiver] − r[sender] + shift · cell of every edge.
+
+    Args:
+        system: a batch; positions [N, 3] and cell [G, 3, 3] in Å.
+
+    Returns:
+        [E, 3] Å in (x, y, z); padding edges have the length ``PADDING_DISTANCE``.
+    """
+    positions = jnp.asarray(system.positions)
+    vectors = positions[system.receivers] - positions[system.senders]
+    if system.boundary != "open":
+        cell = jnp.asarray(system.cell)[jnp.asarray(system.node_graph)[system.receivers]]
+        shifts = jnp.asarray(system.shifts).astype(positions.dtype)
+        vectors = vectors + jnp.einsum("ei,eij->ej", shifts, cell)
+    padding = jnp.array([0.0, 0.0, PADDING_DISTANCE], positions.dtype)
+    return jnp.where(jnp.asarray(system.edge_mask)[:, None], vectors, padding)
+
+
+def harmonic_order(vectors: Array) -> Array:
+    """Returns Cartesian vectors [..., (x, y, z)] in the order (y, z, x) of real harmonics.
+
+    e3nn's harmonics of permuted vectors come out as m = −l ... l of the unpermuted frame at every
+    l, so multipoles need no conversion anywhere.
+    """
+    return vectors[..., jnp.array([1, 2, 0])]
+
+
+def cartesian_order(vectors: Array) -> Array:
+    """Returns l = 1 components [..., (y, z, x)] as Cartesian [..., (x, y, z)]."""
+    return vectors[..., jnp.array([2, 0, 1])]
+
+
+def strained(system: System, strain: Array) -> System:
+    """Returns the system with positions and cells deformed by r → r (1 + ε).
+
+    Args:
+        system: a batch.
+        strain: [G, 3, 3]; only its symmetric part is used, so that no rotation is applied.
+    """
+    symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
+    positions, cell = jnp.asarray(system.positions), jnp.asarray(system.cell)
+    moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
+    return replace(system, positions=moved, cell=cell + cell @ symmetric)
+
+
+def volume(cell: Array) -> Array:
+    """Returns the volumes [...] in Å³ of cells [..., 3, 3], positive for either handedness."""
+    return jnp.abs(jnp.einsum("...i,...i", cell[..., 0, :], jnp.cross(cell[..., 1, :], cell[..., 2, :])))

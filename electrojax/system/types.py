@@ -1,0 +1,256 @@
+"""Structures on the host (Frame), padded inputs (System), labels (Targets) and Statistics."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from electrojax.errors import DataError
+from electrojax.typing import Array, ArrayLike, AxisSpec, array, static, struct
+
+Boundary = Literal["open", "periodic", "slab"]
+BOUNDARIES: tuple[Boundary, ...] = ("open", "periodic", "slab")
+MAX_MULTIPOLES = 9
+"""Components of a multipole label up to l = 2."""
+
+
+@struct
+class System:
+    """Inputs of a model: one structure on the host, or a padded batch of structures.
+
+    Edges run from ``senders`` to ``receivers``; the edge vector is
+    r[receiver] − r[sender] + shift · cell. Padding nodes belong to graph G and padding edges end at
+    node N, one past the last: JAX drops scatters there, and masks hide what gathers return.
+
+    Attributes:
+        positions: [N, 3] Å.
+        numbers: [N] atomic numbers, 0 on padding.
+        node_graph: [N] the structure of each atom, ascending.
+        formal_charges: [N] e.
+        fragment: [N] index of the atom's fragment inside its structure, −1 on padding.
+        senders, receivers: [E] atom indices, receivers ascending.
+        shifts: [E, 3] integer cell shifts.
+        cell: [G, 3, 3] Å, rows are lattice vectors; the unit matrix where nothing is periodic.
+        plan_cell: [G, 3, 3] Å, the cell for which the set of k-vectors was chosen; it stays
+            fixed while ``cell`` changes, so that the energy has no steps.
+        total_charge: [G] e.
+        multiplicity: [G] 2S + 1.
+        external_field: [G, 3] V/Å, the physical electric field.
+        charge_control: [G] 0 = fixed charge, 1 = fixed potential.
+        fermi_level: [G] eV, read only where charge_control is 1.
+        node_mask, edge_mask, graph_mask: true on real entries.
+        boundary: which directions repeat.
+        normal: index of the open axis of a slab.
+        k_box: largest k-vector index along each reciprocal axis.
+        graph_nodes: the largest number of atoms in one structure.
+    """
+
+    positions: ArrayLike = array("nodes", (3,))
+    numbers: ArrayLike = array("nodes", kind="int")
+    node_graph: ArrayLike = array("nodes", kind="int", index_of="graphs")
+    formal_charges: ArrayLike = array("nodes")
+    fragment: ArrayLike = array("nodes", kind="int", pad=-1)
+    senders: ArrayLike = array("edges", kind="int", index_of="nodes")
+    receivers: ArrayLike = array("edges", kind="int", index_of="nodes")
+    shifts: ArrayLike = array("edges", (3,), kind="int")
+    cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
+    plan_cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
+    total_charge: ArrayLike = array("graphs")
+    multiplicity: ArrayLike = array("graphs", pad=1)
+    external_field: ArrayLike = array("graphs", (3,))
+    charge_control: ArrayLike = array("graphs", kind="int")
+    fermi_level: ArrayLike = array("graphs")
+    node_mask: ArrayLike = array("nodes", kind="bool", pad=False)
+    edge_mask: ArrayLike = array("edges", kind="bool", pad=False)
+    graph_mask: ArrayLike = array("graphs", kind="bool", pad=False)
+    boundary: Boundary = static("open")
+    normal: int = static(2)
+    k_box: tuple[int, int, int] = static((0, 0, 0))
+    graph_nodes: int = static(0)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of atoms, padding included."""
+        return self.positions.shape[0]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges, padding included."""
+        return self.senders.shape[0]
+
+    @property
+    def n_graphs(self) -> int:
+        """Number of structures, padding included."""
+        return self.cell.shape[0]
+
+
+@struct
+class Label:
+    """One kind of reference value with the mask that says where it exists.
+
+    Attributes:
+        value: the label; zero where it is missing.
+        mask: of the label's leading axis (of every component for multipoles), true where given.
+    """
+
+    value: ArrayLike
+    mask: ArrayLike
+
+
+def _label(axis: str, *shape: int) -> Any:
+    spec = AxisSpec(axis, shape)  # type: ignore[arg-type]
+    return dataclasses.field(metadata={"label": spec})
+
+
+@struct
+class Targets:
+    """Reference values of a batch; each is optional and carries its own mask.
+
+    Attributes:
+        energy: [G] eV, **relative to the sum of the atomic energies** (subtracted on the host in
+            float64, so that float32 never sees the large numbers).
+        forces: [N, 3] eV/Å.
+        stress: [G, 3, 3] eV/Å³, positive = tension.
+        dipole: [G, 3] e·Å.
+        polarization: [G, 3] e·Å per cell.
+        polarizability: [G, 3, 3] e·Å²/V.
+        born_charges: [N, 3, 3] e, Z*[i, a, b] = ∂P_a/∂r_ib.
+        charges: [N] e.
+        multipoles: [N, 9] e·Å^l in the order [q, y, z, x, ...]; the mask is per component.
+        fermi_level: [G] eV, μ = −∂E/∂Q.
+        potential: [N] V at the nuclei.
+        weight: [G] weight of the structure in the loss, 0 on padding.
+    """
+
+    energy: Label = _label("graphs")
+    forces: Label = _label("nodes", 3)
+    stress: Label = _label("graphs", 3, 3)
+    dipole: Label = _label("graphs", 3)
+    polarization: Label = _label("graphs", 3)
+    polarizability: Label = _label("graphs", 3, 3)
+    born_charges: Label = _label("nodes", 3, 3)
+    charges: Label = _label("nodes")
+    multipoles: Label = _label("nodes", MAX_MULTIPOLES)
+    fermi_level: Label = _label("graphs")
+    potential: Label = _label("nodes")
+    weight: ArrayLike = array("graphs")
+
+
+LABELS: dict[str, AxisSpec] = {
+    f.name: f.metadata["label"] for f in dataclasses.fields(Targets) if "label" in f.metadata
+}
+"""Name, axis and trailing shape of every label."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One structure of a data file, on the host, in float64.
+
+    Attributes:
+        numbers: [N] atomic numbers.
+        positions: [N, 3] Å.
+        cell: [3, 3] Å, rows are lattice vectors (zeros if there is none).
+        pbc: which lattice vectors repeat.
+        labels: reference values by label name (the names of :class:`Targets`); missing = absent.
+        total_charge: e.
+        multiplicity: 2S + 1.
+        external_field: [3] V/Å.
+        formal_charges: [N] e.
+        fragment: [N] fragment indices.
+        weight: weight in the loss.
+        source: where it came from, such as ``water.xyz frame 12``; used in messages.
+    """
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: tuple[bool, bool, bool]
+    labels: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    total_charge: float = 0.0
+    multiplicity: float = 1.0
+    external_field: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    formal_charges: np.ndarray | None = None
+    fragment: np.ndarray | None = None
+    weight: float = 1.0
+    source: str = "structure"
+
+    @property
+    def boundary(self) -> Boundary:
+        """The boundary that the periodic directions say.
+
+        Raises:
+            DataError: if exactly one direction repeats.
+        """
+        return boundary_of(self.pbc, self.source)
+
+    @property
+    def normal(self) -> int:
+        """Index of the open axis of a slab (2 for anything else)."""
+        return self.pbc.index(False) if sum(self.pbc) == 2 else 2
+
+
+def boundary_of(pbc: tuple[bool, bool, bool], source: str = "structure") -> Boundary:
+    """Returns open for no, slab for two and periodic for three repeating directions.
+
+    Raises:
+        DataError: if exactly one direction repeats.
+    """
+    match sum(bool(p) for p in pbc):
+        case 0:
+            return "open"
+        case 3:
+            return "periodic"
+        case 2:
+            return "slab"
+    flags = " ".join("T" if p else "F" for p in pbc)
+    raise DataError(
+        f"{source}: pbc {flags} repeats along one axis, which has no Coulomb sum here; "
+        "needed none, two or three periodic axes: make the others periodic or open"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Plain numbers fitted to the training data and stored with the model.
+
+    Attributes:
+        numbers: atomic numbers the model knows, ascending; a species is an index into them.
+        atomic_energies: eV, one per species.
+        average_neighbors: mean number of edges that end at an atom.
+        energy_scale: eV, the scale of the learned energies (RMS force component times 1 Å).
+        energy_shift: eV per atom, mean energy left after the atomic energies.
+        undetermined: directions in composition space, as rows over species, that the training
+            compositions leave free; a structure with a component along one cannot be evaluated.
+    """
+
+    numbers: tuple[int, ...]
+    atomic_energies: tuple[float, ...]
+    average_neighbors: float = 1.0
+    energy_scale: float = 1.0
+    energy_shift: float = 0.0
+    undetermined: tuple[tuple[float, ...], ...] = ()
+
+    def species(self, numbers: ArrayLike) -> np.ndarray:
+        """Returns the species index of each atomic number, −1 for one that is not known."""
+        table = np.full(120, -1, dtype=np.int32)
+        table[list(self.numbers)] = np.arange(len(self.numbers), dtype=np.int32)
+        return table[np.asarray(numbers)]
+
+
+@struct
+class Batch:
+    """What one training step sees."""
+
+    system: System
+    targets: Targets
+
+
+def graph_sum(values: Array, system: System) -> Array:
+    """Returns per-structure sums [G, ...] of per-atom values [N, ...]; padding is left out."""
+    import jax
+
+    mask = system.node_mask.reshape((-1,) + (1,) * (values.ndim - 1))
+    return jax.ops.segment_sum(
+        values * mask, system.node_graph, system.n_graphs, indices_are_sorted=True
+    )

@@ -1,0 +1,84 @@
+"""Pytree data classes whose fields declare their axis, and the legend of dimension names.
+
+Dimensions: N nodes (atoms), E edges, G graphs (structures), K k-vectors, C density channels,
+M = (l_max + 1)² multipole components, S species.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+
+Array = jax.Array
+ArrayLike = jax.Array | np.ndarray
+Axis = Literal["nodes", "edges", "graphs"]
+Kind = Literal["float", "int", "bool"]
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisSpec:
+    """How one array field is stacked and padded when structures are collated into a batch.
+
+    Args:
+        axis: the axis that grows with the number of structures (always axis 0 of the array).
+        shape: the trailing shape.
+        kind: ``float`` (cast to the batch's dtype), ``int`` (int32) or ``bool``.
+        pad: the value of padding entries, or an array of the trailing shape.
+        index_of: the axis that the values index into; collating offsets them by the entries before,
+            and padding entries point one past its end, where JAX drops scatters.
+    """
+
+    axis: Axis
+    shape: tuple[int, ...] = ()
+    kind: Kind = "float"
+    pad: Any = 0
+    index_of: Axis | None = None
+
+
+def array(
+    axis: Axis,
+    shape: tuple[int, ...] = (),
+    kind: Kind = "float",
+    pad: Any = 0,
+    index_of: Axis | None = None,
+) -> Any:
+    """Returns a data-class field that holds an array along ``axis`` (see :class:`AxisSpec`)."""
+    spec = AxisSpec(axis, shape, kind, pad, index_of)
+    return dataclasses.field(metadata={"spec": spec})
+
+
+def static(default: Any = dataclasses.MISSING) -> Any:
+    """Returns a data-class field that is part of the compiled program, not of its data."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+def specs(cls: type) -> dict[str, AxisSpec]:
+    """Returns the axis declarations of a struct's array fields, by field name, in order."""
+    return {f.name: f.metadata["spec"] for f in dataclasses.fields(cls) if "spec" in f.metadata}
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(array, static))
+def struct(cls: type[T]) -> type[T]:
+    """Turns a class into a frozen data class registered as a JAX pytree.
+
+    Fields made by :func:`static` become auxiliary data (hashable, part of the compiled program);
+    every other field is a child.
+    """
+    frozen: Any = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(frozen)
+    meta = [f.name for f in fields if f.metadata.get("static")]
+    data = [f.name for f in fields if not f.metadata.get("static")]
+    jax.tree_util.register_dataclass(frozen, data, meta)
+    return frozen
+
+
+def replace(instance: T, **changes: Any) -> T:
+    """Returns a copy of a struct with some fields changed."""
+    return dataclasses.replace(instance, **changes)  # type: ignore[type-var]
+
+
+Reporter = Callable[[str], None]
+"""Receives one line of plain text about progress or a warning."""
