@@ -1,8 +1,8 @@
-"""The errors a user of electrojax can meet: each says what was wrong, needed, got, and what to do."""
+"""The errors a user can meet: each says what was wrong, what was needed, got, and what to do."""
 
 
 class ElectrojaxError(Exception):
-    """Base of every error that electrojax raises on purpose; the CLI prints it without a traceback."""
+    """Base of every error raised on purpose; the CLI prints it without a traceback."""
 
 
 class ConfigError(ElectrojaxError):
@@ -10,7 +10,7 @@ class ConfigError(ElectrojaxError):
 
 
 class DataError(ElectrojaxError):
-    """A data or model file is missing, damaged or inconsistent; nothing was started (exit code 2)."""
+    """A data or model file is missing, damaged or inconsistent (exit code 2)."""
 
 
 class CapacityError(ElectrojaxError):

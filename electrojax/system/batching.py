@@ -172,7 +172,11 @@ def _check_fit(systems: Sequence[System], capacity: Capacity) -> None:
         "edges": sum(s.n_edges for s in systems),
         "graphs": len(systems),
     }
-    over = [f"{n} {axis} > {capacity.size(axis)}" for axis, n in needed.items() if n > capacity.size(axis)]
+    over = [
+        f"{n} {axis} > {capacity.size(axis)}"
+        for axis, n in needed.items()
+        if n > capacity.size(axis)
+    ]
     over += [
         f"a structure of {s.n_nodes} atoms > {capacity.graph_nodes}"
         for s in systems

@@ -57,4 +57,6 @@ def strained(system: System, strain: Array) -> System:
 
 def volume(cell: Array) -> Array:
     """Returns the volumes [...] in Å³ of cells [..., 3, 3], positive for either handedness."""
-    return jnp.abs(jnp.einsum("...i,...i", cell[..., 0, :], jnp.cross(cell[..., 1, :], cell[..., 2, :])))
+    return jnp.abs(
+        jnp.einsum("...i,...i", cell[..., 0, :], jnp.cross(cell[..., 1, :], cell[..., 2, :]))
+    )

@@ -1,0 +1,1 @@
+"""Plots and analyses of what a model predicts."""

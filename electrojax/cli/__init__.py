@@ -1,0 +1,43 @@
+"""The command line: one short file per verb, heavy imports inside the verb."""
+
+import sys
+
+import typer
+
+from electrojax.errors import ConvergenceError, ElectrojaxError
+
+EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
+
+
+def app() -> typer.Typer:
+    """Returns the command-line application with every verb."""
+    from electrojax.cli import data, evaluate, info, init, train
+
+    application = typer.Typer(
+        name="electrojax",
+        help="Electrostatic machine-learning interatomic potentials in JAX.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for verb in (init.init, init.check, init.schema, train.train, evaluate.evaluate, info.info):
+        application.command()(verb)
+    application.add_typer(data.app, name="data")
+    return application
+
+
+def main() -> None:
+    """Runs the command line; errors of electrojax become one line and an exit code.
+
+    Exit codes: 0 done, 2 configuration or data wrong and nothing started, 3 numerical failure,
+    130 interrupted and resumable.
+    """
+    try:
+        app()()
+    except ElectrojaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = EXIT_NUMERICAL if isinstance(error, ConvergenceError) else EXIT_WRONG_INPUT
+        raise SystemExit(code) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume auto continues", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None

@@ -1,0 +1,5 @@
+"""``python -m electrojax.cli`` is ``electrojax``."""
+
+from electrojax.cli import main
+
+main()

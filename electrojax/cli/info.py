@@ -1,0 +1,23 @@
+"""electrojax info: what a bundle holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def info(
+    model: Annotated[Path, typer.Argument(help="A model.ejx.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say what a model file holds: model, elements, parameters, training."""
+    import json
+
+    from electrojax.models.bundle import describe
+
+    summary = describe(model)
+    if json_:
+        print(json.dumps(summary, indent=1))
+        return
+    for key, value in summary.items():
+        print(f"{key:<18} {value}")

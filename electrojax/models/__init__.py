@@ -1,0 +1,1 @@
+"""Assembly of backbone, solver, Coulomb engine and statistics into a potential."""

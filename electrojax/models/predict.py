@@ -1,0 +1,160 @@
+"""Predictions for ASE structures: NumPy arrays in physical units."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
+from electrojax.models.prediction import Prediction
+from electrojax.system.atoms import frame_from_atoms
+from electrojax.system.batching import Capacity, Sample, capacity_for, collate
+from electrojax.system.types import Frame, System
+
+BATCH_EDGES = 50_000
+"""Edges per batch that ``predict`` aims at; larger structures go alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StructurePrediction:
+    """What a model predicts for one structure.
+
+    Attributes:
+        energy: eV, atomic energies included, in float64.
+        energies: eV by name; the terms add up to ``energy``.
+        forces: [n, 3] eV/Å.
+        stress: [3, 3] eV/Å³, positive = tension; NaN for open boundaries.
+        multipoles: [n, M] e·Å^l in the order [q, y, z, x, ...].
+        charges: [n] e.
+        dipole: [3] e·Å about the origin; NaN unless the boundary is open.
+        fermi_level: eV.
+        converged: whether the charge solver converged.
+    """
+
+    energy: float
+    energies: Mapping[str, float]
+    forces: np.ndarray
+    stress: np.ndarray
+    multipoles: np.ndarray
+    charges: np.ndarray
+    dipole: np.ndarray
+    fermi_level: float
+    converged: bool
+
+
+def predict(model: Potential, structures: Any) -> Any:
+    """Returns the predictions of a model for one structure or for a list of them.
+
+    Args:
+        model: from :func:`electrojax.load`.
+        structures: one ``ase.Atoms``, or a sequence of them. ``atoms.info`` may hold
+            ``total_charge``, ``multiplicity`` and ``external_field`` (V/Å).
+
+    Returns:
+        A :class:`StructurePrediction`, or a list of them in the order of the input.
+
+    Raises:
+        DataError: for an unknown element, a boundary that the model cannot treat, or positions
+            that are not finite.
+    """
+    single = hasattr(structures, "positions")
+    listed = [structures] if single else list(structures)
+    frames = [frame_from_atoms(a, f"structure {i}") for i, a in enumerate(listed)]
+    predictions = predict_frames(model, frames)
+    return predictions[0] if single else predictions
+
+
+def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructurePrediction]:
+    """Returns the predictions for frames, batched by boundary and size, in the order given."""
+    samples = [model.sample(frame) for frame in frames]
+    found: dict[int, StructurePrediction] = {}
+    with jax.enable_x64(model.precision == "float64"):
+        evaluate = compiled(model.network)
+        for group in _batches(samples):
+            chosen = [samples[i] for i in group]
+            batch = collate(chosen, _rounded(chosen), model.dtype)
+            prediction = jax.device_get(evaluate(model.params, batch.system))
+            for index, part in zip(group, split_prediction(prediction, chosen)):
+                found[index] = _finish(model, samples[index], part)
+    return [found[i] for i in range(len(samples))]
+
+
+@functools.lru_cache(maxsize=16)
+def compiled(network: PotentialNetwork) -> Callable[[Params, System], Prediction]:
+    """Returns the jitted prediction function of a network (one program per batch shape)."""
+    return jax.jit(functools.partial(predict_system, network))
+
+
+def split_prediction(
+    prediction: Prediction, samples: Sequence[Sample]
+) -> Iterator[StructurePrediction]:
+    """Yields the parts of a batch's prediction that belong to each of its samples.
+
+    Args:
+        prediction: of the batch, already on the host.
+        samples: the structures of the batch, in order.
+    """
+    start = 0
+    multipoles = np.asarray(prediction.density.multipoles).sum(axis=1)
+    for graph, sample in enumerate(samples):
+        atoms = slice(start, start + sample.system.n_nodes)
+        start = atoms.stop
+        yield StructurePrediction(
+            energy=float(prediction.energy[graph]),
+            energies={k: float(v[graph]) for k, v in prediction.energies.items()},
+            forces=np.asarray(prediction.forces[atoms]),
+            stress=np.asarray(prediction.stress[graph]),
+            multipoles=multipoles[atoms],
+            charges=multipoles[atoms, 0],
+            dipole=np.asarray(prediction.dipole[graph]),
+            fermi_level=float(prediction.fermi_level[graph]),
+            converged=bool(prediction.report.converged[graph]),
+        )
+
+
+def _finish(model: Potential, sample: Sample, part: StructurePrediction) -> StructurePrediction:
+    """Adds the atomic energies and blanks what a boundary does not define."""
+    atomic = model.atomic_energy(np.asarray(sample.system.numbers))
+    is_open = sample.system.boundary == "open"
+    return dataclasses.replace(
+        part,
+        energy=part.energy + atomic,
+        energies={"atomic": atomic, **part.energies},
+        stress=np.full((3, 3), np.nan) if is_open else part.stress,
+        dipole=part.dipole if is_open else np.full(3, np.nan),
+    )
+
+
+def _batches(samples: Sequence[Sample]) -> list[list[int]]:
+    """Groups sample indices by boundary and size so that each batch stays near BATCH_EDGES."""
+
+    def key(i: int) -> tuple[str, int, int]:
+        system = samples[i].system
+        return (system.boundary, system.normal, system.n_nodes)
+
+    groups: list[list[int]] = []
+    edges = 0
+    for i in sorted(range(len(samples)), key=key):
+        n = samples[i].system.n_edges
+        same = groups and key(groups[-1][0])[:2] == key(i)[:2]
+        if not same or edges + n > BATCH_EDGES:
+            groups.append([])
+            edges = 0
+        groups[-1].append(i)
+        edges += n
+    return groups
+
+
+def _rounded(samples: Sequence[Sample]) -> Capacity:
+    """Returns a capacity rounded up in steps of about an eighth, so that few shapes compile."""
+    exact = capacity_for(samples)
+    step = 2 ** max(0, exact.edges.bit_length() - 4)
+    return dataclasses.replace(
+        capacity_for(samples, round_to=1),
+        nodes=-(-exact.nodes // 16) * 16,
+        edges=max(1, -(-exact.edges // step) * step),
+        graph_nodes=-(-exact.graph_nodes // 8) * 8,
+    )

@@ -1,0 +1,36 @@
+"""What a model predicts for a batch."""
+
+from electrojax.electrostatics.density import ChargeDensity
+from electrojax.solvers.state import SolverReport
+from electrojax.typing import Array, struct
+
+
+@struct
+class Prediction:
+    """Outputs of a model for a batch: what the loss, MD and the CLI see.
+
+    Attributes:
+        energy: [G] eV, relative to the sum of the atomic energies, the sum of ``energies``.
+        energies: [G] eV by name.
+        forces: [N, 3] eV/Å.
+        stress: [G, 3, 3] eV/Å³, positive = tension; zero for open boundaries.
+        density: the charge density.
+        dipole: [G, 3] e·Å, Σ (q r + μ): about the origin, so meaningful for neutral open systems
+            and, with the same origin as the label, for charged ones; never for periodic ones.
+        fermi_level: [G] eV.
+        report: how the charge solver ended.
+    """
+
+    energy: Array
+    energies: dict[str, Array]
+    forces: Array
+    stress: Array
+    density: ChargeDensity
+    dipole: Array
+    fermi_level: Array
+    report: SolverReport
+
+    @property
+    def charges(self) -> Array:
+        """Charge of every atom [N] in e, summed over channels."""
+        return self.density.multipoles[..., 0].sum(axis=1)

@@ -1,0 +1,1 @@
+"""From features to charges: one file per method, none imports another."""

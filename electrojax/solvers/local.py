@@ -1,0 +1,83 @@
+"""Multipoles read from each atom's environment (physics of Ko et al. 2021, "3G" charges)."""
+
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from electrojax.electrostatics.coulomb import CoulombOperator
+from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.field import field_energy
+from electrojax.nn.features import Features
+from electrojax.nn.options import option, runtime
+from electrojax.nn.readout import MultipoleReadout
+from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
+from electrojax.system.types import System, graph_sum
+from electrojax.typing import Array
+
+
+class LocalCharges(nn.Module):
+    """Charges and higher multipoles as equivariant linear readouts of every layer's features.
+
+    p_i = Σ_s W_s h_i^(s), with E = E_short + ½⟨p, A p⟩ − E_field · D. Trained on energies and
+    forces alone the density is latent; trained on charges or multipoles as well it is explicit. Charge
+    moves only as far as the features see. Source: Baldwin et al., arXiv 2603.14700
+    ("LocalCharges"); the redistribution is the positive-Fukui form of Thompson and Martinez,
+    J. Chem. Phys. 130, 104109 (2009), as used for constrained charges.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole")
+    uses_coulomb: ClassVar[bool] = True
+
+    charge_control: Literal["none", "total"] = option(
+        "total", "none: as read out; total: shifted so that they sum to total_charge"
+    )
+    l_max: int = runtime(0, "highest multipole order of the density")
+    width: float = runtime(1.5, "width of the Gaussians, Å")
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Features,
+        system: System,
+        coulomb: CoulombOperator,
+        guess: ChargeGuess | None,
+    ) -> ChargeState:
+        """Returns the density read from the features and its Coulomb and field energies."""
+        multipoles = MultipoleReadout(l_max=self.l_max, name="multipoles")(features, system)
+        if self.charge_control == "total":
+            weights = MultipoleReadout(l_max=0, name="fukui")(features, system)[:, 0]
+            multipoles = conserve_charge(multipoles, weights, system)
+        density = ChargeDensity(
+            multipoles=multipoles[:, None, :],
+            width=jnp.full(system.n_nodes, self.width, multipoles.dtype),
+        )
+        energies = {
+            "coulomb": coulomb.energy(density.multipoles),
+            "field": field_energy(density, system),
+        }
+        level = jnp.zeros(system.n_graphs, multipoles.dtype)
+        return ChargeState(density, energies, level, closed_form(system, multipoles.dtype))
+
+
+def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
+    """Returns multipoles whose charges sum to the total charge of each structure.
+
+    q_i ← q_i + f_i (Q − Σ_j q_j) with f_i = softplus(logit_i) / Σ_j softplus(logit_j): positive
+    weights, so the denominator cannot vanish.
+
+    Args:
+        multipoles: [N, M] e·Å^l.
+        logits: [N] unconstrained Fukui weights.
+        system: the batch, with ``total_charge`` [G] in e.
+
+    Returns:
+        [N, M]; padding stays zero.
+    """
+    fukui = jax.nn.softplus(logits) * system.node_mask
+    missing = jnp.asarray(system.total_charge) - graph_sum(multipoles[:, 0], system)
+    total = graph_sum(fukui, system)
+    per_graph = missing / jnp.where(total > 0, total, 1.0)
+    shift = fukui * per_graph[system.node_graph]
+    return multipoles.at[:, 0].add(shift)

@@ -1,0 +1,61 @@
+"""What a charge solver is handed and what it returns."""
+
+import jax.numpy as jnp
+
+from electrojax.electrostatics.density import ChargeDensity
+from electrojax.system.types import System
+from electrojax.typing import Array, struct
+
+
+@struct
+class ChargeGuess:
+    """A density to start from, handed in by the caller (last MD steps, or labels).
+
+    Attributes:
+        multipoles: [N, C, M] e·Å^l.
+        fermi_level: [G] eV.
+    """
+
+    multipoles: Array
+    fermi_level: Array
+
+
+@struct
+class SolverReport:
+    """How the iteration of a solver ended, per structure; values under jit, never exceptions.
+
+    Attributes:
+        converged: [G] bool.
+        steps: [G] number of iterations.
+        residual: [G] e, the largest |F(p) − p| over the atoms (l > 0 divided by width^l).
+    """
+
+    converged: Array
+    steps: Array
+    residual: Array
+
+
+@struct
+class ChargeState:
+    """The density that a solver decided, and the energies that go with it.
+
+    Attributes:
+        density: the charge density.
+        energies: [G] eV by name; their sum is the solver's part of the energy.
+        fermi_level: [G] eV, μ = −∂E/∂Q; zero for kinds that define none.
+        report: how the solver ended.
+    """
+
+    density: ChargeDensity
+    energies: dict[str, Array]
+    fermi_level: Array
+    report: SolverReport
+
+
+def closed_form(system: System, dtype: jnp.dtype) -> SolverReport:
+    """Returns the report of a solver without iterations: converged after no step."""
+    return SolverReport(
+        converged=jnp.ones(system.n_graphs, dtype=bool),
+        steps=jnp.zeros(system.n_graphs, dtype=jnp.int32),
+        residual=jnp.zeros(system.n_graphs, dtype=dtype),
+    )
