@@ -1,0 +1,1 @@
+"""The physics of charge densities: Gaussian multipoles, Coulomb engines, fields. No parameters."""

@@ -1,0 +1,177 @@
+"""Open boundary: the analytic sum over pairs of Gaussian multipoles, exact at every distance."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.electrostatics.density import check_components, check_order, summed_channels
+from electrojax.electrostatics.gaussian import self_potential, smeared_coulomb
+from electrojax.electrostatics.layout import GraphLayout, graph_layout
+from electrojax.system.geometry import harmonic_order
+from electrojax.system.types import System
+from electrojax.typing import Array, static, struct
+from electrojax.units import COULOMB
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenCoulomb:
+    """Coulomb interactions of isolated structures, by the exact sum over pairs.
+
+    The cost grows as N² per structure; the memory as N, since large structures are summed in
+    blocks of rows. The zero of the potential is infinity.
+
+    Attributes:
+        self_interaction: keep each Gaussian's interaction with itself.
+        pair_block: the largest number of pairs held in memory at once.
+    """
+
+    self_interaction: bool = True
+    pair_block: int = 1 << 21
+
+    def k_box(
+        self, cell: np.ndarray, width: float | np.ndarray, l_max: int
+    ) -> tuple[int, int, int]:
+        """Returns zeros: there are no k-vectors."""
+        return (0, 0, 0)
+
+    def prepare(self, system: System, l_max: int, width: float | Array) -> "OpenOperator":
+        """Returns the map from multipoles to potentials for these positions.
+
+        Args:
+            system: a batch; its cells are not read.
+            l_max: highest multipole order, 0 or 1.
+            width: σ in Å, one number or [N].
+
+        Raises:
+            ConfigError: if l_max is not supported.
+        """
+        check_order(l_max)
+        layout = graph_layout(system)
+        positions = layout.dense(harmonic_order(jnp.asarray(system.positions)))
+        width = jnp.asarray(width, positions.dtype)
+        if width.ndim:
+            # Empty places keep a positive width, or the kernel there would be infinite.
+            width = jnp.where(layout.mask, layout.dense(width), 1.0)
+        graphs, atoms = layout.mask.shape
+        whole = graphs * atoms * atoms <= self.pair_block
+        pairs = (positions, positions, width, width)
+        return OpenOperator(
+            layout=layout,
+            positions=positions,
+            width=width,
+            kernels=_kernels(*pairs, l_max) if whole else (),
+            on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
+            l_max=l_max,
+            rows=atoms if whole else max(1, self.pair_block // (graphs * atoms)),
+        )
+
+
+@struct
+class OpenOperator:
+    """The pair sum for fixed positions, a :class:`~electrojax.electrostatics.coulomb.CoulombOperator`.
+
+    Attributes:
+        layout: places of the atoms in the dense layout.
+        positions: [G, A, 3] Å in the order (y, z, x).
+        width: [] or [G, A] σ in Å.
+        kernels: radial kernels [G, A, A] of every pair; none when they are made block by block.
+        on_site: [M] or [G, A, M] eV/(e·Å^l)², the self-interaction to take out.
+        l_max: highest multipole order.
+        rows: number of atoms of a structure whose pairs are summed at once.
+    """
+
+    layout: GraphLayout
+    positions: Array
+    width: Array
+    kernels: tuple[Array, ...]
+    on_site: Array
+    l_max: int = static()
+    rows: int = static()
+
+    def potential(self, multipoles: Array) -> Array:
+        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
+
+        Args:
+            multipoles: [N, M] or [N, C, M] e·Å^l.
+
+        Returns:
+            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
+        """
+        check_components(multipoles, self.l_max)
+        dense = self.layout.dense(summed_channels(multipoles))
+        values = self.layout.nodes(self._apply(dense))
+        return (
+            values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
+        )
+
+    def energy(self, multipoles: Array) -> Array:
+        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure.
+
+        Args:
+            multipoles: [N, M] or [N, C, M] e·Å^l.
+
+        Returns:
+            [G] eV.
+        """
+        check_components(multipoles, self.l_max)
+        dense = self.layout.dense(summed_channels(multipoles))
+        return 0.5 * jnp.sum(dense * self._apply(dense), axis=(1, 2))
+
+    def _apply(self, sources: Array) -> Array:
+        return COULOMB * self._pair_sum(sources) - self.on_site * sources
+
+    def _pair_sum(self, sources: Array) -> Array:
+        if self.kernels:
+            return _potential(self.kernels, self.positions, self.positions, sources)
+        graphs, atoms = self.layout.mask.shape
+        blocks = -(-atoms // self.rows)
+        order = np.minimum(np.arange(blocks * self.rows), atoms - 1).reshape(blocks, self.rows)
+
+        # Recomputed in the backward pass: keeping every block's kernels would take N² memory.
+        @jax.checkpoint
+        def block(rows: Array) -> Array:
+            targets = self.positions[:, rows]
+            width = self.width[:, rows] if self.width.ndim else self.width
+            kernels = _kernels(targets, self.positions, width, self.width, self.l_max)
+            return _potential(kernels, targets, self.positions, sources)
+
+        values = jax.lax.map(block, jnp.asarray(order))
+        return jnp.moveaxis(values, 0, 1).reshape(graphs, blocks * self.rows, -1)[:, :atoms]
+
+
+def _kernels(
+    targets: Array, sources: Array, target_width: Array, source_width: Array, l_max: int
+) -> tuple[Array, ...]:
+    """Radial kernels B_0 ... B_2l [G, I, J] of the pairs of targets [G, I, 3] and sources."""
+    squared = sum(d * d for d in _differences(targets, sources))
+    width = target_width
+    if width.ndim:
+        mean = 0.5 * (target_width[:, :, None] ** 2 + source_width[:, None, :] ** 2)
+        width = jnp.sqrt(mean)
+    return smeared_coulomb(jnp.asarray(squared), width, 2 * l_max)
+
+
+def _differences(targets: Array, sources: Array) -> list[Array]:
+    return [targets[:, :, None, x] - sources[:, None, :, x] for x in range(3)]
+
+
+def _potential(
+    kernels: tuple[Array, ...], targets: Array, sources: Array, multipoles: Array
+) -> Array:
+    """Potential of the sources (q_j − μ_j·∇) T and its gradient at the targets, in e/Å^{1+l}.
+
+    With d = r_i − r_j:  φ_i = Σ_j q_j B_0 + (μ_j·d) B_1  and
+    ∇φ_i = Σ_j −q_j d B_1 + μ_j B_1 − d (μ_j·d) B_2.
+    """
+    charges = multipoles[:, None, :, 0]
+    if len(kernels) == 1:
+        return jnp.sum(kernels[0] * charges, axis=-1)[..., None]
+    differences = _differences(targets, sources)
+    dipoles = [multipoles[:, None, :, 1 + x] for x in range(3)]
+    along = dipoles[0] * differences[0] + dipoles[1] * differences[1] + dipoles[2] * differences[2]
+    radial = charges * kernels[1] + along * kernels[2]
+    potential = jnp.sum(charges * kernels[0] + along * kernels[1], axis=-1)
+    gradient = [jnp.sum(m * kernels[1] - d * radial, axis=-1) for m, d in zip(dipoles, differences)]
+    return jnp.stack([potential, *gradient], axis=-1)
