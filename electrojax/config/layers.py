@@ -1,0 +1,191 @@
+"""Several YAML files and the command line laid over each other: includes, merging and `--set`."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from electrojax.config.document import Entry, Position, parse_value, read_document
+from electrojax.errors import ConfigError
+
+PACKAGE_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A configuration file and the name under which errors show it."""
+
+    path: Path
+    source: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the file's relative paths start.
+
+        A file shipped with the package has no place of its own that one may write to or keep data
+        in, so its paths start at the current directory.
+        """
+        shipped = self.path.resolve().is_relative_to(PACKAGE_CONFIGS)
+        return Path.cwd() if shipped else Path(os.path.abspath(self.path.parent))
+
+
+def find_file(path: str | os.PathLike[str]) -> ConfigFile:
+    """Returns the file that a command names: as given, else the shipped one of that name.
+
+    The second way lets `configs/quickstart.yaml` work without a clone of the repository.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    given = Path(path)
+    if given.is_file():
+        return ConfigFile(given, str(path))
+    parts = given.parts[1:] if given.parts[:1] == ("configs",) else given.parts
+    if parts and not given.is_absolute() and (shipped := _existing(PACKAGE_CONFIGS, Path(*parts))):
+        return shipped
+    what = "is a folder, not a YAML file" if given.is_dir() else "no such file"
+    raise ConfigError(f"{path}  {what}; `electrojax init -o {given.name}` writes a starter file")
+
+
+def _existing(folder: Path, name: Path, source: str | None = None) -> ConfigFile | None:
+    for candidate in (folder / name, folder / f"{name}.yaml"):
+        if candidate.is_file():
+            shown = os.path.relpath(candidate, folder)
+            prefix = Path("electrojax/configs") if source is None else Path(source).parent
+            return ConfigFile(candidate, str(prefix / shown))
+    return None
+
+
+def read_layers(file: ConfigFile, overrides: Sequence[str] = ()) -> tuple[Entry, list[ConfigFile]]:
+    """Returns a file laid over what it includes, with the command line on top, and all files read.
+
+    Raises:
+        ConfigError: a file is missing, is not YAML, or includes itself; an override is malformed.
+    """
+    files: list[ConfigFile] = []
+    entry = _read(file, (), files)
+    return apply_overrides(entry, overrides), files
+
+
+def _read(file: ConfigFile, above: tuple[ConfigFile, ...], files: list[ConfigFile]) -> Entry:
+    document = read_document(file.path, file.source, file.folder)
+    if not isinstance(document.value, dict):
+        return document
+    members = dict(document.value)
+    include = members.pop("include", None)
+    files.append(file)
+    layered = Entry({}, document.position)
+    for name in [] if include is None else _included(include):
+        found = _find_include(name, file, (*above, file))
+        layered = merge(layered, _read(found, (*above, file), files))
+    return merge(layered, Entry(members, document.position))
+
+
+def _included(include: Entry) -> list[Entry]:
+    names = include.value
+    if not isinstance(names, list) or not all(isinstance(name.value, str) for name in names):
+        message = "must be a list of file names, such as [model/light, solver/local]"
+        raise ConfigError(f"{include.position}  include   {message}")
+    return names
+
+
+def _find_include(name: Entry, file: ConfigFile, chain: tuple[ConfigFile, ...]) -> ConfigFile:
+    wanted = Path(str(name.value))
+    found = _existing(file.path.parent, wanted, file.source) or _existing(PACKAGE_CONFIGS, wanted)
+    if found is None:
+        near = get_close_matches(str(wanted.with_suffix("")), shipped_configs(), n=1)
+        hint = (
+            f'; did you mean "{near[0]}"?' if near else f"; shipped: {', '.join(shipped_configs())}"
+        )
+        place = f"no file {wanted} beside {file.source} or among the shipped configurations"
+        raise ConfigError(f"{name.position}  include   {place}{hint}")
+    if any(found.path.resolve() == earlier.path.resolve() for earlier in chain):
+        names = " -> ".join(item.source for item in (*chain, found))
+        raise ConfigError(f"{name.position}  include   files include each other: {names}")
+    return found
+
+
+def shipped_configs() -> list[str]:
+    """Returns the names under which `include:` finds the package's own configuration files."""
+    files = sorted(PACKAGE_CONFIGS.glob("*/*.yaml"))
+    return [file.relative_to(PACKAGE_CONFIGS).with_suffix("").as_posix() for file in files]
+
+
+def merge(earlier: Entry, later: Entry) -> Entry:
+    """Returns two values laid over each other.
+
+    Blocks merge key by key and the later key wins; lists are replaced whole; a block of another
+    `kind` replaces the earlier block, whose options belong to the earlier kind.
+    """
+    if not isinstance(earlier.value, dict) or not isinstance(later.value, dict):
+        return later
+    kinds = [block["kind"].value for block in (earlier.value, later.value) if "kind" in block]
+    if len(kinds) == 2 and kinds[0] != kinds[1]:
+        return later
+    merged = dict(earlier.value)
+    for key, entry in later.value.items():
+        merged[key] = merge(merged[key], entry) if key in merged else entry
+    return Entry(merged, later.position)
+
+
+def apply_overrides(entry: Entry, overrides: Sequence[str]) -> Entry:
+    """Returns a document with `--set a.b=value` texts laid over it, in order.
+
+    A change of `kind` goes first, so that it cannot drop an option set for the new kind.
+
+    Raises:
+        ConfigError: an override is not `path=value`, or leads through a value or outside a list.
+    """
+    here = Path.cwd()
+    parsed = [_parse(text, number, here) for number, text in enumerate(overrides, start=1)]
+    for keys, value in sorted(parsed, key=lambda item: item[0][-1] != "kind"):
+        entry = _set(entry, keys, value, ())
+    return entry
+
+
+def _parse(text: str, number: int, here: Path) -> tuple[tuple[str, ...], Entry]:
+    position = Position(f"--set #{number}", None, here)
+    path, equals, value = text.partition("=")
+    keys = tuple(key.strip() for key in path.split("."))
+    if not equals or not all(re.fullmatch(r"[^\s.=]+", key) for key in keys):
+        raise ConfigError(f'{position}  "{text}" is not of the form section.key=value')
+    if not value.strip():
+        raise ConfigError(f"{position}  {path}   has no value after the equals sign")
+    return keys, parse_value(value, position)
+
+
+def _set(entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ...]) -> Entry:
+    if not keys:
+        return merge(entry, value)
+    key, rest, here = keys[0], keys[1:], (*above, keys[0])
+    if isinstance(entry.value, list):
+        return _set_item(entry, keys, value, above)
+    if not isinstance(entry.value, dict):
+        name, where = ".".join(above), entry.position
+        message = f"{name} is a value, not a block of keys ({where})"
+        raise ConfigError(f"{value.position}  {'.'.join((*above, *keys))}   {message}")
+    if (key, rest) == ("kind", ()):
+        return merge(entry, Entry({"kind": value}, value.position))
+    child = entry.value.get(key)
+    new = _nest(rest, value) if child is None else _set(child, rest, value, here)
+    return Entry({**entry.value, key: new}, entry.position)
+
+
+def _set_item(entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ...]) -> Entry:
+    items = list(entry.value) if isinstance(entry.value, list) else []
+    index = int(keys[0]) if keys[0].isdecimal() else len(items)
+    if index >= len(items):
+        count = f"{len(items)} element{'s' if len(items) != 1 else ''}"
+        name, where = ".".join(above), entry.position
+        message = f"{name} is a list of {count}, counted from 0 ({where}); there is no {keys[0]}"
+        raise ConfigError(f"{value.position}  {'.'.join((*above, *keys))}   {message}")
+    items[index] = _set(items[index], keys[1:], value, (*above, keys[0]))
+    return Entry(items, entry.position)
+
+
+def _nest(keys: tuple[str, ...], value: Entry) -> Entry:
+    for key in reversed(keys):
+        value = Entry({key: value}, value.position)
+    return value

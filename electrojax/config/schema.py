@@ -1,0 +1,376 @@
+"""The training file as typed, frozen blocks: every key, its type, default, unit and meaning."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+Label = Literal[
+    "energy",
+    "forces",
+    "stress",
+    "dipole",
+    "polarization",
+    "polarizability",
+    "born_charges",
+    "charges",
+    "multipoles",
+    "fermi_level",
+    "total_charge",
+    "multiplicity",
+    "external_field",
+    "formal_charges",
+]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path"})]
+
+
+def misplaced(key: str, message: str) -> PydanticCustomError:
+    """Returns an error that points at a dotted key below the block being validated."""
+    return PydanticCustomError("misplaced", "{message}", {"key": key, "message": message})
+
+
+class Section(BaseModel):
+    """A block of the file: unknown keys are refused, types are not converted, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def suggestions(cls) -> list[str]:
+        """Returns the keys that may stand in the block."""
+        return list(cls.model_fields)
+
+
+class Run(Section):
+    """Where the results go, and what makes the run repeatable."""
+
+    name: str = Field(
+        pattern=r"^[^\s/\\.][^/\\]*$",
+        description="name of the run folder; the file's own name where none is given",
+    )
+    dir: FilePath = Field(
+        default="runs",
+        description="folder that holds run folders; a relative path starts at this file, "
+        "and the default at the current directory",
+    )
+    seed: int = Field(
+        default=0, ge=0, description="seed of the initial parameters, splits and shuffling"
+    )
+    precision: Literal["float32", "float64"] = Field(
+        default="float32", description="dtype of the parameters and of the computation"
+    )
+
+
+class DataSource(Section):
+    """One set of structures."""
+
+    path: FilePath = Field(
+        description="extxyz file (.gz too), or builtin:NAME; relative to this file"
+    )
+    fraction: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="share of the frames, drawn with run.seed; in valid and test these frames "
+        "leave train when the path is the same; all frames where not given",
+    )
+    split: Literal["train", "valid", "test"] | None = Field(
+        default=None, description="the stored split of that name; the whole file where not given"
+    )
+
+    def overlaps(self, other: "DataSource") -> bool:
+        """Returns whether both draw from the same frames of the same file."""
+        same_split = self.split is None or other.split is None or self.split == other.split
+        return self.path == other.path and same_split
+
+
+class Keys(Section):
+    """The names in the data file of the labels and of the inputs that a frame carries."""
+
+    energy: str = Field(default="REF_energy", description="total energy, eV")
+    forces: str = Field(default="REF_forces", description="forces [N, 3], eV/Å")
+    stress: str = Field(default="REF_stress", description="stress, eV/Å³")
+    dipole: str = Field(default="REF_dipole", description="total dipole [3], e·Å")
+    polarization: str = Field(
+        default="REF_polarization", description="polarisation dipole [3], e·Å"
+    )
+    polarizability: str = Field(default="REF_polarizability", description="polarisability, e·Å²/V")
+    born_charges: str = Field(default="REF_bec", description="Born charges dP_a/dr_b [N, 3, 3], e")
+    charges: str = Field(default="REF_charges", description="atomic charges [N], e")
+    multipoles: str = Field(
+        default="REF_multipoles", description="atomic multipoles [N, M] as [q, y, z, x, ...], e·Å^l"
+    )
+    fermi_level: str = Field(default="REF_fermi_level", description="Fermi level -dE/dQ, eV")
+    total_charge: str = Field(default="total_charge", description="total charge (an input), e")
+    multiplicity: str = Field(
+        default="multiplicity", description="spin multiplicity 2S+1 (an input)"
+    )
+    external_field: str = Field(
+        default="external_field", description="applied electric field [3] (an input), V/Å"
+    )
+    formal_charges: str = Field(
+        default="formal_charges", description="formal charges [N] (an input), e"
+    )
+
+
+class AtomEnergies(Section):
+    """The energies of isolated atoms that are taken off before the network sees an energy."""
+
+    mode: Literal["least_squares", "given"] = Field(
+        default="least_squares",
+        description="least_squares fits one energy per element to the training set, as the "
+        "smallest correction to `given`; given takes them as they are",
+    )
+    given: dict[str, float] = Field(
+        default={},
+        description="energy of the isolated atom by element, eV; alone it implies mode given",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given_alone(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("given") and "mode" not in data:
+            return {**data, "mode": "given"}
+        return data
+
+    @model_validator(mode="after")
+    def _known_elements(self) -> Self:
+        from ase.data import atomic_numbers
+
+        for symbol in self.given:
+            if atomic_numbers.get(symbol, 0) < 1:
+                raise misplaced(f"given.{symbol}", f'"{symbol}" is not the symbol of an element')
+        if self.mode == "given" and not self.given:
+            raise misplaced("mode", "given needs the energies: given: {H: -13.6, ...} in eV")
+        return self
+
+
+class Batching(Section):
+    """How many structures are computed at once, and in how many array shapes."""
+
+    edges: PositiveInt | None = Field(
+        default=None,
+        description="most edges (neighbour pairs) in a batch; no bound where not given",
+    )
+    graphs: PositiveInt | None = Field(
+        default=None, description="most structures in a batch; 8 where neither bound is given"
+    )
+    buckets: PositiveInt = Field(
+        default=1, description="array shapes that batches are padded to; each is compiled once"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("edges") is None and data.get("graphs") is None:
+            return {**data, "graphs": 8}
+        return data
+
+
+class Data(Section):
+    """The structures to learn from, and how their files are read."""
+
+    train: DataSource = Field(description="the training set")
+    valid: DataSource | None = Field(
+        default=None, description="watched during training, never fitted"
+    )
+    test: DataSource | None = Field(default=None, description="evaluated once, at the end")
+    keys: Keys = Field(default_factory=Keys, description="label names in the files")
+    require: Annotated[tuple[Label, ...], Strict(False)] = Field(
+        default=("energy", "forces"), description="labels that every frame must have"
+    )
+    atom_energies: AtomEnergies = Field(
+        default_factory=AtomEnergies, description="energies of isolated atoms"
+    )
+    batching: Batching = Field(default_factory=Batching, description="size of a batch")
+
+    @model_validator(mode="after")
+    def _no_leak(self) -> Self:
+        held_out = {name: source for name in ("valid", "test") if (source := getattr(self, name))}
+        for name, source in held_out.items():
+            if source.overlaps(self.train) and (source.fraction or 1.0) == 1.0:
+                message = "these are the training frames; give a smaller fraction or another split"
+                raise misplaced(f"{name}.path", message)
+        shares = [s.fraction or 1.0 for s in held_out.values() if s.overlaps(self.train)]
+        if sum(shares) >= 1.0:
+            raise misplaced("test.fraction", "valid and test leave no frames to train on")
+        return self
+
+
+class Density(Section):
+    """The charge density: Gaussian multipoles at the atoms."""
+
+    l_max: int = Field(
+        default=1, ge=0, le=1, description="highest multipole: 0 charges, 1 also dipoles"
+    )
+    width: PositiveFloat = Field(default=1.5, description="standard deviation of the Gaussians, Å")
+
+
+class Coulomb(Section):
+    """How the electrostatic energy of the density is summed."""
+
+    boundary: Literal["auto", "open", "periodic"] = Field(
+        default="auto", description="auto follows each frame's pbc: FFF is open, TTT periodic"
+    )
+    accuracy: float = Field(
+        default=1e-5, gt=0, lt=1, description="requested RMS force error over the RMS force"
+    )
+    finite_size: Literal["none"] = Field(
+        default="none", description="correction for the images of a charged or polar periodic cell"
+    )
+
+
+class KindOptions(Section):
+    """The options of one kind of backbone or solver; its `kind` says which."""
+
+    kind: str
+
+    def options(self) -> dict[str, Any]:
+        """Returns the options without `kind`: the keyword arguments of the module's class."""
+        return {key: getattr(self, key) for key in type(self).model_fields if key != "kind"}
+
+
+class Model(Section):
+    """The potential: a network, a charge solver and the Coulomb energy of what it finds.
+
+    The types of `backbone` and `solver` are narrowed to the known kinds by `kinds.run_schema`.
+    """
+
+    backbone: KindOptions = Field(description="the network that describes atomic environments")
+    density: Density = Field(default_factory=Density, description="the charge density of the model")
+    coulomb: Coulomb = Field(default_factory=Coulomb, description="the electrostatic energy")
+    solver: KindOptions = Field(description="how charges follow from the network's features")
+
+
+class Loss(Section):
+    """Weights of the terms of the loss; a term with weight 0 is off, a missing label is masked."""
+
+    energy: float = Field(
+        default=0.0, ge=0, description="squared energy error per atom, (eV/atom)²"
+    )
+    forces: float = Field(default=0.0, ge=0, description="squared force error, (eV/Å)²")
+    dipole: float = Field(
+        default=0.0, ge=0, description="squared error of the total dipole, (e·Å)²"
+    )
+    charges: float = Field(default=0.0, ge=0, description="squared error of atomic charges, e²")
+    multipoles: float = Field(
+        default=0.0, ge=0, description="squared error of multipoles, (e·Å^l)²"
+    )
+
+    @model_validator(mode="after")
+    def _some_term(self) -> Self:
+        if not any(getattr(self, name) for name in type(self).model_fields):
+            raise misplaced("", "every weight is 0; give at least one, such as forces: 10")
+        return self
+
+
+class Stage(Section):
+    """A stretch of training with one learning rate schedule and one loss."""
+
+    name: str = Field(
+        default="train", min_length=1, description="name of the stage in logs and plots"
+    )
+    epochs: PositiveInt = Field(description="passes over the training set")
+    learning_rate: PositiveFloat = Field(default=0.01, description="step size at the stage's start")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine",
+        description="cosine lowers the learning rate to 1 % by the end of the stage",
+    )
+    loss: Loss = Field(
+        default_factory=lambda: Loss(energy=1.0, forces=10.0), description="weights of the loss"
+    )
+
+
+class Optimizer(Section):
+    """The gradient step."""
+
+    name: Literal["adam", "adamw"] = Field(
+        default="adam", description="adamw also decays the weights"
+    )
+    clip: PositiveFloat | None = Field(
+        default=10.0,
+        description="largest norm of the gradient, longer ones are shortened; null: no limit",
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decay rate of the weights, adamw only"
+    )
+
+    @model_validator(mode="after")
+    def _decay_needs_adamw(self) -> Self:
+        if self.weight_decay and self.name != "adamw":
+            raise misplaced("weight_decay", f"{self.name} has no weight decay; use name: adamw")
+        return self
+
+
+class Checkpoint(Section):
+    """How often the state is saved, so that an interrupted run can be resumed."""
+
+    every_epochs: PositiveInt = Field(default=10, description="epochs between checkpoints")
+    every_minutes: PositiveFloat = Field(default=10.0, description="minutes between checkpoints")
+
+
+class EarlyStop(Section):
+    """Ends a stage that no longer improves."""
+
+    metric: str = Field(
+        default="valid/loss",
+        pattern=r"^valid/(loss|(energy|forces|dipole|charges|multipoles)_(rmse|mae))$",
+        description="the quantity that must fall: valid/loss or valid/QUANTITY_rmse, _mae",
+    )
+    patience: PositiveInt = Field(description="epochs without improvement before the stage ends")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Train(Section):
+    """How the parameters are fitted."""
+
+    FLAT: ClassVar[tuple[str, ...]] = tuple(Stage.model_fields)
+
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(_as_tuple)] = Field(
+        min_length=1,
+        description="stages run in order; the keys of a single one may stand directly under train",
+    )
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="gradient step")
+    ema: float = Field(
+        default=0.99, ge=0, lt=1, description="decay of the running mean of the parameters; 0: off"
+    )
+    checkpoint: Checkpoint = Field(
+        default_factory=Checkpoint, description="when the state is saved"
+    )
+    early_stop: EarlyStop | None = Field(
+        default=None, description="ends a stage early; off by default"
+    )
+
+    @classmethod
+    def suggestions(cls) -> list[str]:
+        """Returns the keys that may stand in the block, those of a single stage included."""
+        return [*cls.model_fields, *cls.FLAT]
+
+
+class RunConfig(Section):
+    """Everything that decides the outcome of a training run."""
+
+    run: Run = Field(description="where results go; seed and precision")
+    data: Data = Field(description="structures and labels")
+    model: Model = Field(description="the potential")
+    train: Train = Field(description="how the parameters are fitted")
+    loggers: Annotated[tuple[Literal["jsonl"], ...], Strict(False)] = Field(
+        default=("jsonl",), min_length=1, description="where metrics are written: metrics.jsonl"
+    )
+
+    @model_validator(mode="after")
+    def _watched_set(self) -> Self:
+        if self.train.early_stop and not self.data.valid:
+            raise misplaced("train.early_stop", "needs a validation set: give data.valid")
+        return self
