@@ -1,0 +1,1 @@
+"""Data: files, labels and recipes become systems; no physics here."""

@@ -1,0 +1,262 @@
+"""A structure in, a labelled structure out: GFN1-xTB through tblite, or any ASE calculator.
+
+tblite and ASE are imported only where they are used. All labels are in eV, Å and e:
+
+- ``REF_energy`` eV, ``REF_forces`` [N, 3] eV/Å, ``REF_stress`` [3, 3] eV/Å³ (periodic only);
+- ``REF_dipole`` [3] e·Å about the origin of the positions, which matters for ions;
+- ``REF_charges`` [N] e, ``REF_multipoles`` [N, 4] = [q, d_y, d_z, d_x] in e and e·Å, with
+  ``REF_dipole = sum_i q_i r_i + d_i``;
+- ``REF_fermi_level`` eV: the chemical potential of the electrons, mu = -dE/dQ.
+"""
+
+import importlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from electrojax.errors import ConfigError, ConvergenceError, DataError
+from electrojax.units import BOHR, HARTREE
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+KELVIN = 3.166808578545117e-6
+"""Boltzmann's constant in Hartree/K, the value of tblite."""
+
+ATOM_MULTIPLICITIES = {"H": 2, "O": 3, "Na": 2, "Cl": 2}
+"""Ground-state multiplicities of the neutral atoms."""
+
+DECIMALS = 8
+
+
+def label_with_tblite(
+    atoms: "Atoms",
+    method: str = "GFN1-xTB",
+    accuracy: float = 0.01,
+    electronic_temperature: float = 300.0,
+) -> "Atoms":
+    """Return a copy of an open-boundary structure with the labels listed at the top of the module.
+
+    Atomic charges and dipoles are the Mulliken ones of the xTB density (C. Bannwarth et al., JCTC
+    15, 1652 (2019), eq. 26), which sum to the molecular dipole exactly. The Fermi level is the
+    middle between the highest occupied and the lowest empty orbital: by Janak's theorem
+    (Phys. Rev. B 18, 7165 (1978)) their energies are the one-sided slopes of E(-Q), and the middle
+    is the zero-temperature limit of the level of a Fermi distribution.
+
+    Args:
+        atoms: positions in Å; `info` may hold `total_charge` (e, default 0) and `multiplicity`
+            (default the lowest).
+        method: GFN1-xTB or GFN2-xTB.
+        accuracy: tblite's factor on its thresholds; smaller is tighter.
+        electronic_temperature: K.
+
+    Raises:
+        ConfigError: tblite is not installed, or does not know the method.
+        DataError: the structure is periodic, or its charge and multiplicity do not go together.
+        ConvergenceError: the self-consistent charges did not converge.
+    """
+    if atoms.pbc.any():
+        raise DataError(
+            f"{atoms.symbols}: calculator tblite labels open structures, got pbc"
+            f" {atoms.pbc.tolist()}; name tblite.ase.TBLite as the calculator for energy, forces"
+            " and stress"
+        )
+    charge, unpaired = _charge_and_unpaired(atoms)
+    results = _tblite_results(atoms, charge, unpaired, method, accuracy, electronic_temperature)
+    labelled = atoms.copy()
+    labelled.info.update(total_charge=charge, multiplicity=unpaired + 1)
+    _store_tblite_labels(labelled, results, unpaired)
+    return labelled
+
+
+def _charge_and_unpaired(atoms: "Atoms") -> tuple[int, int]:
+    """Return total charge (e) and number of unpaired electrons, checked against each other."""
+    charge = float(atoms.info.get("total_charge", 0))
+    electrons = int(atoms.numbers.sum()) - charge
+    unpaired = int(atoms.info.get("multiplicity", electrons % 2 + 1)) - 1
+    if charge != int(charge) or unpaired < 0 or (electrons - unpaired) % 2:
+        raise DataError(
+            f"{atoms.symbols}: total_charge {charge:g} and multiplicity {unpaired + 1} do not go"
+            f" with {electrons:g} electrons; correct either in the frame's header"
+        )
+    return int(charge), unpaired
+
+
+def _tblite_results(
+    atoms: "Atoms", charge: int, unpaired: int, method: str, accuracy: float, temperature: float
+) -> Any:
+    """Run one single point and return tblite's result container (atomic units)."""
+    interface = import_tblite("tblite.interface")
+    try:
+        calculator = interface.Calculator(
+            method, atoms.numbers, atoms.positions / BOHR, charge=charge, uhf=unpaired
+        )
+    except ValueError as error:
+        raise ConfigError(f"tblite: {error}; use GFN1-xTB or GFN2-xTB") from None
+    calculator.set("verbosity", 0)
+    calculator.set("accuracy", accuracy)
+    calculator.set("temperature", temperature * KELVIN)
+    # In this order: with xtbml_xyz first, the molecular dipole is missing from the results.
+    calculator.add("molecular-multipoles")
+    calculator.add("xtbml_xyz")
+    try:
+        return calculator.singlepoint()
+    except RuntimeError as error:
+        raise ConvergenceError(f"{atoms.symbols}: tblite: {error}") from None
+
+
+def import_tblite(module: str) -> Any:
+    """Return a module of tblite; raises ConfigError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"labelling with GFN-xTB needs tblite ({error});"
+            " install it with: pip install electrojax[label]"
+        ) from None
+
+
+def _store_tblite_labels(atoms: "Atoms", results: Any, unpaired: int) -> None:
+    """Convert tblite's atomic units and store the labels of one structure, rounded for the file."""
+    atomic = results.get("post-processing-dict")
+    charges = np.asarray(results.get("charges"))
+    dipoles = [np.asarray(atomic[f"dipm_A_{axis}"]) * BOHR for axis in "yzx"]
+    atoms.info["REF_energy"] = rounded(results.get("energy") * HARTREE)
+    atoms.info["REF_dipole"] = rounded(results.get("dipole") * BOHR)
+    atoms.info["REF_fermi_level"] = rounded(_fermi_level(results, unpaired) * HARTREE)
+    atoms.set_array("REF_forces", rounded(-results.get("gradient") * HARTREE / BOHR))
+    atoms.set_array("REF_charges", rounded(charges))
+    atoms.set_array("REF_multipoles", rounded(np.stack([charges, *dipoles], axis=1)))
+
+
+def rounded(value: Any) -> Any:
+    """Return a number or an array with the eight decimals that are written to files."""
+    # Adding 0.0 turns -0.0 into 0.0.
+    rounded = np.round(np.asarray(value, dtype=float), DECIMALS) + 0.0
+    return rounded if rounded.ndim else float(rounded)
+
+
+def _fermi_level(results: Any, unpaired: int) -> float:
+    """Return the middle of the HOMO (spin up) and the LUMO (spin down), in Hartree."""
+    electrons = round(float(np.sum(results.get("orbital-occupations"))))
+    energies = np.sort(np.asarray(results.get("orbital-energies")))
+    up, down = (electrons + unpaired) // 2, (electrons - unpaired) // 2
+    if up == 0 or down >= len(energies):
+        # A bare Na+ has no HOMO, a bare Cl- no LUMO in the minimal basis: the level that exists.
+        return float(energies[0] if up == 0 else energies[-1])
+    return float(energies[up - 1] + energies[down]) / 2
+
+
+def atom_energies(
+    elements: Sequence[str],
+    method: str = "GFN1-xTB",
+    accuracy: float = 0.01,
+    electronic_temperature: float = 300.0,
+) -> dict[str, float]:
+    """Return the energies (eV) of isolated neutral atoms in their ground-state multiplicity.
+
+    xTB without spin polarisation knows the multiplicity through the occupations alone: H, Na and
+    Cl are doublets, O a triplet (`ATOM_MULTIPLICITIES`).
+    """
+    from ase import Atoms
+
+    energies = {}
+    for element in elements:
+        atom = Atoms(element, info={"multiplicity": ATOM_MULTIPLICITIES[element]})
+        labelled = label_with_tblite(atom, method, accuracy, electronic_temperature)
+        energies[element] = labelled.info["REF_energy"]
+    return energies
+
+
+def label_with_calculator(
+    frames: Sequence["Atoms"],
+    calculator: str = "tblite",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[list["Atoms"], dict[str, int]]:
+    """Return labelled copies of the frames that converge, and the dropped ones counted by reason.
+
+    Args:
+        frames: structures; ``total_charge`` and ``multiplicity`` in their `info` reach tblite. A
+            calculator given by its path gets the frame as it is and its charge from `options`.
+        calculator: ``tblite`` (GFN1-xTB with charges, dipoles and Fermi level), or the dotted path
+            of an ASE calculator class, e.g. ``ase.calculators.lj.LennardJones``.
+        options: keyword arguments of `label_with_tblite`, or of the class.
+
+    Raises:
+        ConfigError: the calculator cannot be imported or built, or gives no energy and forces.
+        DataError: a frame cannot be calculated for another reason than convergence.
+    """
+    label = _labeller(calculator, dict(options or {}))
+    kept: list[Atoms] = []
+    dropped: Counter[str] = Counter()
+    for index, atoms in enumerate(frames):
+        try:
+            labelled = label(atoms)
+        except (ConvergenceError, RuntimeError):  # RuntimeError: base of ASE's CalculatorError
+            dropped["not_converged"] += 1
+            continue
+        except DataError as error:
+            raise DataError(f"frame {index}: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise DataError(
+                f"frame {index} ({atoms.symbols}): {calculator} failed with"
+                f" {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from None
+        if finite(labelled):
+            kept.append(labelled)
+        else:
+            dropped["not_finite"] += 1
+    return kept, dict(dropped)
+
+
+def finite(atoms: "Atoms") -> bool:
+    """Return whether the energy and every force of a labelled frame is a number."""
+    forces = np.asarray(atoms.arrays["REF_forces"])
+    return bool(np.isfinite(atoms.info["REF_energy"]) and np.isfinite(forces).all())
+
+
+def _labeller(calculator: str, options: dict[str, Any]) -> Callable[["Atoms"], "Atoms"]:
+    if calculator == "tblite":
+        known = ("method", "accuracy", "electronic_temperature")
+        unknown = [key for key in options if key not in known]
+        if unknown:
+            raise ConfigError(
+                f'calculator tblite: unknown option "{unknown[0]}"; known: {", ".join(known)}'
+            )
+        return lambda atoms: label_with_tblite(atoms, **options)
+    instance = _import_calculator(calculator, options)
+    return lambda atoms: _label_with_ase(atoms, instance)
+
+
+def _import_calculator(path: str, options: dict[str, Any]) -> Any:
+    """Build the ASE calculator that a dotted path names, and check that it gives forces."""
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        calculator = getattr(importlib.import_module(module_name), class_name)(**options)
+    except (ImportError, AttributeError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f'calculator "{path}" cannot be built: {" ".join(str(error).split())}; give tblite, or'
+            " the dotted path of an ASE calculator class such as ase.calculators.lj.LennardJones"
+        ) from None
+    missing = {"energy", "forces"} - set(getattr(calculator, "implemented_properties", ()))
+    if missing:
+        raise ConfigError(f'calculator "{path}" gives no {" and no ".join(sorted(missing))}')
+    return calculator
+
+
+def _label_with_ase(atoms: "Atoms", calculator: Any) -> "Atoms":
+    """Label with an ASE calculator; ASE's units are eV, Å and e already."""
+    labelled, working = atoms.copy(), atoms.copy()
+    working.calc = calculator
+    labelled.info["REF_energy"] = rounded(working.get_potential_energy())
+    labelled.set_array("REF_forces", rounded(working.get_forces()))
+    available = calculator.implemented_properties
+    if "stress" in available and working.pbc.all():
+        labelled.info["REF_stress"] = rounded(working.get_stress(voigt=False))
+    if "dipole" in available and not working.pbc.any():
+        labelled.info["REF_dipole"] = rounded(working.get_dipole_moment())
+    if "charges" in available:
+        labelled.set_array("REF_charges", rounded(working.get_charges()))
+    return labelled
