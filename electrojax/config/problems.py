@@ -64,11 +64,15 @@ def _problem(details: ErrorDetails, root: Entry, schema: type[BaseModel], flat: 
     message = _message(details, location, blocks)
     if details["type"] == "union_tag_invalid":
         location += ("kind",)
-    shown = location
+    message += _of_kind(location, blocks)
+    return Problem(root.nearest(location).position, as_written(location, flat), message)
+
+
+def as_written(location: Location, flat: bool) -> str:
+    """Returns a dotted key; that of a single stage without its list where the file has none."""
     if flat and location[:3] == ("train", "stages", 0):
-        shown = ("train", *location[3:])
-    message += _of_kind(shown, blocks)
-    return Problem(root.nearest(location).position, ".".join(map(str, shown)), message)
+        location = ("train", *location[3:])
+    return ".".join(map(str, location))
 
 
 def _follow(schema: type[BaseModel], loc: Location) -> tuple[Location, Blocks]:
@@ -80,7 +84,7 @@ def _follow(schema: type[BaseModel], loc: Location) -> tuple[Location, Blocks]:
     blocks: Blocks = [schema]
     inside = blocks
     for part in loc:
-        chosen = [block for block in inside if len(inside) > 1 and _kind(block) == part]
+        chosen = [block for block in inside if len(inside) > 1 and kind_of(block) == part]
         if chosen:
             inside = blocks = chosen
             continue
@@ -90,7 +94,8 @@ def _follow(schema: type[BaseModel], loc: Location) -> tuple[Location, Blocks]:
     return tuple(path), blocks
 
 
-def _kind(block: type[BaseModel]) -> str | None:
+def kind_of(block: type[BaseModel]) -> str | None:
+    """Returns the kind whose options a block holds, or None for a block that has no kinds."""
     return block.model_fields["kind"].default if issubclass(block, KindOptions) else None
 
 
@@ -107,7 +112,7 @@ def blocks_in(annotation: Any) -> Blocks:
 
 
 def _of_kind(path: Location, blocks: Blocks) -> str:
-    kinds = [_kind(block) for block in blocks]
+    kinds = [kind_of(block) for block in blocks]
     if len(kinds) != 1 or kinds[0] is None or len(path) < 2:
         return ""
     return f'  ({path[-2]} kind "{kinds[0]}")'
@@ -124,7 +129,7 @@ def _message(details: ErrorDetails, path: Location, blocks: Blocks) -> str:
         choices = list(_choices(blocks, path))
         return f"{got} is not known{_hint(str(details['input']), choices)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _kind_message(details, [_kind(block) for block in _below(blocks, str(path[-1]))])
+        return _kind_message(details, [kind_of(block) for block in _below(blocks, str(path[-1]))])
     if kind == "string_pattern_mismatch":
         return f"{got} does not fit" + _help(str(path[-1]), blocks)
     if kind in _NEEDED:
@@ -197,5 +202,6 @@ def _choices(blocks: Blocks, path: Location) -> Iterable[str]:
 def _kind_message(details: ErrorDetails, kinds: Sequence[str | None]) -> str:
     known = [kind for kind in kinds if kind is not None]
     if details["type"] == "union_tag_invalid":
-        return f"{show(details['ctx']['tag'])} is not a kind{_hint(details['ctx']['tag'], known)}"
+        given = details["input"]["kind"]
+        return f"{show(given)} is not a kind{_hint(str(given), known)}"
     return f"needs a kind: {', '.join(known)}"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from electrojax.config.document import Entry, Location, dump_document
 from electrojax.config.kinds import Tables, default_tables, run_schema
 from electrojax.config.layers import ConfigFile, find_file, read_layers
-from electrojax.config.problems import Problem, blocks_in, config_error, schema_problems
+from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
 
@@ -87,13 +87,30 @@ def load_run(
     """
     file = find_file(path)
     document, files = read_layers(file, overrides)
-    schema = run_schema(default_tables() if tables is None else tables)
+    tables = default_tables() if tables is None else tables
+    schema = run_schema(tables)
     root, flat = _staged(_absolute(_named(document, file), schema))
     try:
         config = schema.model_validate(root.plain())
     except ValidationError as error:
         raise config_error(schema_problems(error, root, schema, flat)) from None
+    if problems := list(_unlearnable(config, tables, root, flat)):
+        raise config_error(problems)
     return LoadedRun(config, Provenance(root), tuple(item.path for item in files))
+
+
+def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
+    """Yields the losses of labels that the solver does not predict, by its class's `provides`."""
+    kind = config.model.solver.kind
+    provides = getattr(tables.solvers[kind], "provides", None)
+    if provides is None:
+        return
+    for index, stage in enumerate(config.train.stages):
+        for term in type(stage.loss).model_fields:
+            if getattr(stage.loss, term) and term not in ("energy", "forces", *provides):
+                location = ("train", "stages", index, "loss", term)
+                message = f'solver kind "{kind}" predicts no {term}; drop this weight'
+                yield Problem(root.nearest(location).position, as_written(location, flat), message)
 
 
 def _named(root: Entry, file: ConfigFile) -> Entry:

@@ -12,8 +12,8 @@ from pydantic_core import PydanticUndefined
 
 from electrojax.config.document import dump_document
 from electrojax.config.kinds import Tables, default_tables, kind_options, run_schema
-from electrojax.config.problems import blocks_in, show
-from electrojax.config.schema import KindOptions, Train
+from electrojax.config.problems import blocks_in, kind_of, show
+from electrojax.config.schema import Train
 from electrojax.errors import ConfigError
 
 _STARTER = """\
@@ -24,7 +24,7 @@ _STARTER = """\
 # Units: eV, Å, e. Paths are relative to this file.
 
 run:
-  name: {solver}_run         # the results go to runs/{solver}_run in the current directory
+  name: {solver}_run  # the results go to runs/{solver}_run in the current directory
   seed: 1                    # initial parameters, splits and order of the batches
   precision: float32         # float64 is slower and exact enough for finite differences
 
@@ -103,7 +103,7 @@ _LOSSES = ("dipole", "charges", "multipoles")
 
 def _block(name: str, kind: str, table: Any) -> str:
     options = kind_options(name, kind, table[kind])
-    lines = [f"  {name}:", f"    kind: {kind:<20} # one of: {', '.join(table)}"]
+    lines = [f"  {name}:", f"    kind: {kind:<18} # one of: {', '.join(table)}"]
     for key, field in options.model_fields.items():
         if key != "kind" and not field.is_required():
             text = f"    {key}: {_yaml(field.default)}"
@@ -118,17 +118,29 @@ def _yaml(value: Any) -> str:
 
 @dataclass(frozen=True)
 class _Block:
-    path: str
+    """A block of the file: its dotted keys, its schema, and its kind where it has several."""
+
+    paths: tuple[str, ...]
     schema: type[BaseModel]
     kind: str | None
 
+    def names(self) -> tuple[str, ...]:
+        """The sections that mean this block."""
+        return (*self.paths, *(f"{path}.{self.kind}" for path in self.paths if self.kind))
 
-def _blocks(schema: type[BaseModel], path: str = "") -> Iterator[_Block]:
-    kind = schema.model_fields["kind"].default if issubclass(schema, KindOptions) else None
-    yield _Block(path, schema, kind)
+
+def _blocks(schema: type[BaseModel]) -> list[_Block]:
+    paths: dict[type[BaseModel], list[str]] = {}
+    for path, block in _walk(schema, ""):
+        paths.setdefault(block, []).append(path)
+    return [_Block(tuple(where), block, kind_of(block)) for block, where in paths.items()]
+
+
+def _walk(schema: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, schema
     for name, field in schema.model_fields.items():
         for below in blocks_in(field.annotation):
-            yield from _blocks(below, f"{path}.{name}".strip("."))
+            yield from _walk(below, f"{path}.{name}".strip("."))
 
 
 def schema_text(section: str | None = None, tables: Tables | None = None) -> str:
@@ -146,16 +158,16 @@ def schema_text(section: str | None = None, tables: Tables | None = None) -> str
 
 
 def _selected(section: str | None, tables: Tables | None) -> list[_Block]:
-    every = list(_blocks(run_schema(default_tables() if tables is None else tables)))
+    every = _blocks(run_schema(default_tables() if tables is None else tables))
     if not section:
         return every
-    found = [block for block in every if section in (block.path, f"{block.path}.{block.kind}")]
-    found += [block for block in every if block.path.startswith(f"{section}.")]
+    found = [block for block in every if section in block.names()]
+    found += [b for b in every if any(path.startswith(f"{section}.") for path in b.paths)]
     if not found:
         holder, _, key = section.rpartition(".")
-        found = [b for b in every if b.path == holder and key in b.schema.model_fields]
+        found = [b for b in every if holder in b.names() and key in b.schema.model_fields]
     if not found:
-        names = [block.path for block in every if block.path]
+        names = [name for block in every for name in block.names() if name]
         near = get_close_matches(section, names, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"sections: {', '.join(names)}"
         raise ConfigError(f'no section "{section}" in the training file; {hint}')
@@ -164,10 +176,11 @@ def _selected(section: str | None, tables: Tables | None) -> list[_Block]:
 
 def _describe(block: _Block) -> str:
     summary = " ".join((block.schema.__doc__ or "").split("\n\n")[0].split())
-    title = block.path or "training file"
+    top = block.paths == ("",)
+    title = "training file" if top else ", ".join(block.paths)
     title += f" (kind: {block.kind})" if block.kind else ""
     rows = [_row(name, field, block.kind) for name, field in block.schema.model_fields.items()]
-    if not block.path:
+    if top:
         rows.insert(0, ("include", "list of text", "[]", "files that this one is laid over"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
@@ -193,7 +206,8 @@ def _type(annotation: Any) -> str:
     if annotation in _NAMES:
         return _NAMES[annotation]
     if get_origin(annotation) is Literal:
-        return " | ".join(str(choice) for choice in get_args(annotation))
+        choices = " | ".join(str(choice) for choice in get_args(annotation))
+        return choices if len(choices) < 60 else "names"
     if get_origin(annotation) is tuple:
         return f"list of {_plural(get_args(annotation)[0])}"
     if get_origin(annotation) is dict:
@@ -208,7 +222,7 @@ def _type(annotation: Any) -> str:
 
 def _plural(annotation: Any) -> str:
     name = _type(annotation)
-    return name if "|" in name or name == "text" else f"{name}s"
+    return f"{name}s" if name in ("block", "number", "whole number") else name
 
 
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -248,8 +262,7 @@ def schema_json(section: str | None = None, tables: Tables | None = None) -> str
         ConfigError: there is no such section.
     """
     blocks = _selected(section, tables)
-    first = blocks[0].path
-    variants = [block.schema for block in blocks if block.path == first]
+    variants = [block.schema for block in blocks if block.paths == blocks[0].paths]
     schemas = [_partial(variant.model_json_schema()) for variant in variants]
     if not section:
         names = {"type": "array", "items": {"type": "string"}}

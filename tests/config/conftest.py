@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -36,10 +36,17 @@ class Light:
 class NoCharges:
     """No charges."""
 
+    provides: ClassVar[tuple[str, ...]] = ()
+
 
 @dataclasses.dataclass
 class Scf:
-    """Charges iterated to self-consistency."""
+    """Charges iterated to self-consistency.
+
+    A second paragraph that no summary shows.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("charges", "dipole")
 
     mixing: Literal["linear", "anderson"] = option("anderson", "mixing scheme")
     tolerance: float = option(1e-5, "largest residual, e", positive=True)

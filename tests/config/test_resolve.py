@@ -314,3 +314,40 @@ def test_missing_data_files_are_named_at_their_lines(run_file: Path, tables: Tab
     Path("water.xyz").write_text("")
     loaded.require_data_files()
     assert loaded.files == (Path("run.yaml"),)
+
+
+def test_a_loss_of_what_the_solver_does_not_predict_is_refused(
+    run_file: Path, tables: Tables
+) -> None:
+    edited(run_file, "forces: 10}", "forces: 10, dipole: 1}")
+    assert load_run(run_file, (), tables).config.train.stages[0].loss.dipole == 1.0
+    assert refused(run_file, tables, "model.solver.kind=none") == (
+        "run.yaml:14  train.stages.0.loss.dipole   "
+        'solver kind "none" predicts no dipole; drop this weight'
+    )
+    message = refused(run_file, tables, "train.stages.1.loss={multipoles: 1}")
+    assert message.startswith("--set #1  train.stages.1.loss.multipoles   solver kind")
+
+
+@pytest.mark.parametrize("value", ["null", "x", "-1", "1.5", "[]", "{}", "{kind: 3}", "[{x: 1}]"])
+def test_any_value_anywhere_is_accepted_or_refused_in_words(
+    value: str, run_file: Path, tables: Tables
+) -> None:
+    def keys(data: Any, path: str = "") -> list[str]:
+        if not isinstance(data, (dict, list)):
+            return [path]
+        members = data.items() if isinstance(data, dict) else enumerate(data)
+        below = [found for key, item in members for found in keys(item, f"{path}.{key}".strip("."))]
+        return [path, *below] if path else below
+
+    config = load_run(run_file, (), tables).config
+    whole = Path("whole.yaml")
+    whole.write_text(resolved_yaml(config))
+    paths = keys(config.model_dump(mode="json"))
+    assert len(paths) > 60
+    for path in paths:
+        try:
+            load_run(whole, [f"{path}={value}"], tables)
+        except ConfigError as error:
+            assert "--set #1" in str(error) or "whole.yaml" in str(error)
+            assert "Input should" not in str(error) and "Value error" not in str(error)
