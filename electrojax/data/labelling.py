@@ -42,6 +42,16 @@ from electrojax.errors import ConvergenceError, DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
+DROP_REASONS = (
+    "not_converged",
+    "fragment_charge",
+    "large_force",
+    "not_finite",
+    "evaporated",
+    "md_not_converged",
+)
+"""Labelled frames that are not kept (see `rejection`), and trajectories that are begun anew."""
+
 Report = Callable[[str], object]
 Stream = Iterator["Atoms"]
 
@@ -193,7 +203,7 @@ def run_recipe(
         metadata_path,
         dict(Counter(frame.info["composition"] for frame in frames)),
         dict(Counter(frame.info["split"] for frame in frames)),
-        dict(run.dropped),
+        {reason: run.dropped[reason] for reason in DROP_REASONS},
         energies,
     )
     _write_whole(metadata_path, _metadata(result, loaded, content))

@@ -312,6 +312,7 @@ def test_a_recipe_makes_the_same_file_twice(tmp_path):
     written = json.loads(first.metadata_path.read_text())
     assert first.metadata_path.name == "first.json"
     assert written["counts"] == first.kept
+    assert written["dropped"]["not_converged"] == written["dropped"]["fragment_charge"] == 0
     assert written["atom_energies"] == first.atom_energies
     assert any("isolated atoms" in line for line in lines)
     frames = ase.io.read(first.path, index=":")
