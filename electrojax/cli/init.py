@@ -30,7 +30,7 @@ def check(
     run: Annotated[Path, typer.Argument(help="A training file.")],
     set_: SetOption = None,
 ) -> None:
-    """Check a training file and its data: labels, atomic energies, batches, memory. Trains nothing."""
+    """Check a training file and its data: labels, energies, batches, memory. Trains nothing."""
     from electrojax.config.build import describe_job, open_job
 
     print(describe_job(open_job(run, set_ or [])))

@@ -50,7 +50,7 @@ class PotentialNetwork(nn.Module):
         """Returns the energy terms [G] in eV by name, and the charge state."""
         species = self._species(system)
         features = self.backbone(system, species, harmonic_order(edge_vectors(system)))
-        readout = EnergyReadout(name="readout")(features, system)
+        readout = EnergyReadout(name="readout")(features)
         energy = readout * self.statistics.energy_scale + self.statistics.energy_shift
         coulomb = None
         if self.solver.uses_coulomb:
@@ -60,10 +60,8 @@ class PotentialNetwork(nn.Module):
         return {"short_range": graph_sum(energy, system), **state.energies}, state
 
     def _species(self, system: System) -> Array:
-        """Species indices [N]; the host has checked that every element is known."""
-        table = np.zeros(120, dtype=np.int32)
-        table[list(self.statistics.numbers)] = np.arange(len(self.statistics.numbers))
-        return jnp.asarray(table)[system.numbers]
+        """Species indices [N], −1 on padding; the host has checked that every element is known."""
+        return jnp.asarray(self.statistics.species_table())[system.numbers]
 
 
 @dataclasses.dataclass(frozen=True)

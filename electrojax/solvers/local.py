@@ -1,4 +1,4 @@
-"""Multipoles read from each atom's environment (physics of Ko et al. 2021, "3G" charges)."""
+"""Multipoles read from each atom's environment."""
 
 from typing import ClassVar, Literal
 
@@ -21,10 +21,10 @@ class LocalCharges(nn.Module):
     """Charges and higher multipoles as equivariant linear readouts of every layer's features.
 
     p_i = Σ_s W_s h_i^(s), with E = E_short + ½⟨p, A p⟩ − E_field · D. Trained on energies and
-    forces alone the density is latent; trained on charges or multipoles as well it is explicit. Charge
-    moves only as far as the features see. Source: Baldwin et al., arXiv 2603.14700
-    ("LocalCharges"); the redistribution is the positive-Fukui form of Thompson and Martinez,
-    J. Chem. Phys. 130, 104109 (2009), as used for constrained charges.
+    forces alone the density is latent; trained on charges or multipoles as well it is explicit.
+    Charge moves only as far as the features see. Sources: Baldwin et al., arXiv 2603.14700
+    ("LocalCharges"); the weighted redistribution of missing charge is that of Zubatyuk et al.,
+    Nat. Commun. 12, 4870 (2021), here with weights that are positive by construction.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole")
@@ -45,20 +45,24 @@ class LocalCharges(nn.Module):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density read from the features and its Coulomb and field energies."""
-        multipoles = MultipoleReadout(l_max=self.l_max, name="multipoles")(features, system)
+        multipoles = MultipoleReadout(irreps(self.l_max), name="multipoles")(features)
         if self.charge_control == "total":
-            weights = MultipoleReadout(l_max=0, name="fukui")(features, system)[:, 0]
-            multipoles = conserve_charge(multipoles, weights, system)
+            logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
+            multipoles = conserve_charge(multipoles, logits, system)
         density = ChargeDensity(
             multipoles=multipoles[:, None, :],
             width=jnp.full(system.n_nodes, self.width, multipoles.dtype),
         )
-        energies = {
-            "coulomb": coulomb.energy(density.multipoles),
-            "field": field_energy(density, system),
-        }
+        energies = {"coulomb": coulomb.energy(density.multipoles)}
+        if system.boundary == "open":  # fields along periodic axes are refused on the host
+            energies["field"] = field_energy(density, system)
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         return ChargeState(density, energies, level, closed_form(system, multipoles.dtype))
+
+
+def irreps(l_max: int) -> str:
+    """Returns one irrep of natural parity per order, such as ``1x0e+1x1o`` for l_max 1."""
+    return "+".join(f"1x{l}{'eo'[l % 2]}" for l in range(l_max + 1))
 
 
 def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:

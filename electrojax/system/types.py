@@ -231,11 +231,15 @@ class Statistics:
     energy_shift: float = 0.0
     undetermined: tuple[tuple[float, ...], ...] = ()
 
-    def species(self, numbers: ArrayLike) -> np.ndarray:
-        """Returns the species index of each atomic number, −1 for one that is not known."""
+    def species_table(self) -> np.ndarray:
+        """Returns the species index of every atomic number, −1 for one that is not known."""
         table = np.full(120, -1, dtype=np.int32)
         table[list(self.numbers)] = np.arange(len(self.numbers), dtype=np.int32)
-        return table[np.asarray(numbers)]
+        return table
+
+    def species(self, numbers: ArrayLike) -> np.ndarray:
+        """Returns the species index of each atomic number, −1 for one that is not known."""
+        return self.species_table()[np.asarray(numbers)]
 
 
 @struct

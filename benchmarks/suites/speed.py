@@ -1,0 +1,87 @@
+"""Energy + forces of 192-atom water and the training step of 8 such boxes, per backbone and solver.
+
+Water-like box: 64 molecules on a jittered lattice at 1 g/cm³, cutoff 5 Å, float32; medians of
+repeated calls after compilation.
+"""
+
+import statistics
+import time
+from argparse import Namespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.models.potential import assemble
+from electrojax.system.batching import capacity_for, collate
+from electrojax.system.types import Frame, Statistics
+from electrojax.typing import replace
+
+BACKBONES = {
+    "mace": {"kind": "mace", "cutoff": 5.0, "channels": 64, "l_max": 2, "layers": 2, "correlation": 3},
+    "light": {"kind": "light", "cutoff": 5.0, "channels": 32, "layers": 2},
+}
+
+
+def water_box(molecules_per_edge: int, seed: int = 0) -> Frame:
+    """Returns a periodic box of water-like molecules at 1 g/cm³."""
+    rng = np.random.default_rng(seed)
+    n = molecules_per_edge**3
+    length = (n * 29.9) ** (1 / 3)
+    grid = np.stack(np.meshgrid(*[np.arange(molecules_per_edge)] * 3, indexing="ij"), -1)
+    centres = (grid.reshape(-1, 3) + 0.5) * length / molecules_per_edge + 0.1 * rng.normal(size=(n, 3))
+    shape = np.array([[0, 0, 0], [0.9572, 0, 0], [-0.2400, 0.9266, 0]])
+    rotations = np.linalg.qr(rng.normal(size=(n, 3, 3)))[0]
+    positions = centres[:, None] + np.einsum("ai,nij->naj", shape, rotations)
+    return Frame(np.tile([8, 1, 1], n), positions.reshape(-1, 3), np.eye(3) * length, (True,) * 3)
+
+
+def median_ms(function, repeats: int = 7) -> float:
+    """Returns the median wall time of a call in milliseconds."""
+    jax.block_until_ready(function())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def measure(backbone: str, solver: dict, boxes: int) -> dict:
+    """Returns one row: compile times, energy + forces and a force-matching gradient."""
+    frame = water_box(4)
+    fitted = Statistics((1, 8), (-13.6, -432.0), average_neighbors=54.0)
+    config = {
+        "backbone": BACKBONES[backbone],
+        "density": {"l_max": 1, "width": 1.5},
+        "coulomb": {"boundary": "auto", "accuracy": 1e-5, "finite_size": "none"},
+        "solver": solver,
+    }
+    model = assemble(config, fitted, "float32")
+    samples = [model.sample(frame)] * boxes
+    system = jax.device_put(collate(samples, capacity_for(samples), np.float32).system)
+    params = model.init(0, system)
+
+    def loss(params, system):
+        prediction = model.apply(params, system)
+        return jnp.mean(prediction.forces**2) + jnp.mean(prediction.energy**2)
+
+    forces = jax.jit(lambda p, s: model.apply(p, s).forces)
+    gradient = jax.jit(jax.grad(loss))
+    row = {"backbone": backbone, "solver": solver["kind"], "boxes": boxes, "atoms": 192 * boxes}
+    for name, function in (("forces", forces), ("gradient", gradient)):
+        start = time.perf_counter()
+        compiled = function.lower(params, system).compile()
+        row[f"{name}_compile_s"] = time.perf_counter() - start
+        row[f"{name}_ms"] = median_ms(lambda c=compiled: c(params, replace(system)))
+    return row
+
+
+def rows(options: Namespace) -> list[dict]:
+    """Returns a row per backbone and solver."""
+    chosen = []
+    for backbone in BACKBONES:
+        for solver in ({"kind": "none"}, {"kind": "local", "charge_control": "total"}):
+            if not options.only or options.only in f"{backbone}-{solver['kind']}":
+                chosen.append(measure(backbone, solver, 1))
+    return chosen

@@ -1,0 +1,73 @@
+"""Small models of every kind, with parameters that make every term matter."""
+
+import functools
+
+import jax
+import numpy as np
+
+from electrojax.models.potential import Potential, assemble
+from electrojax.system.batching import Capacity, Sample, capacity_for, collate
+from electrojax.system.types import Frame, Statistics, System
+
+BACKBONES = {
+    "mace": {"kind": "mace", "cutoff": 4.0, "channels": 4, "l_max": 2, "layers": 2},
+    "light": {"kind": "light", "cutoff": 4.0, "channels": 8, "layers": 2},
+}
+SOLVERS = {
+    "none": {"kind": "none"},
+    "local": {"kind": "local", "charge_control": "total"},
+    "local-free": {"kind": "local", "charge_control": "none"},
+}
+STATISTICS = Statistics(
+    numbers=(1, 8), atomic_energies=(-13.6, -432.0), average_neighbors=4.0, energy_scale=1.3
+)
+
+
+@functools.lru_cache
+def potential(backbone: str, solver: str, precision: str = "float64") -> Potential:
+    """Returns a model with random parameters, the same whatever the precision."""
+    config = {
+        "backbone": BACKBONES[backbone],
+        "density": {"l_max": 1, "width": 1.1},
+        "coulomb": {"boundary": "auto", "accuracy": 1e-8, "finite_size": "none"},
+        "solver": SOLVERS[solver],
+    }
+    bare = assemble(config, STATISTICS, precision)
+    rng = np.random.default_rng(5)
+    frame = Frame(np.array([1, 8]), rng.normal(size=(2, 3)), np.zeros((3, 3)), (False,) * 3)
+    sample = bare.sample(frame)
+    system = collate([sample], capacity_for([sample]), bare.dtype).system
+    shapes = jax.eval_shape(bare.network.init, jax.random.key(0), system)["params"]
+    keys = iter(np.random.default_rng(7).integers(0, 2**31, size=10_000))
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        values = np.random.default_rng(next(keys)).normal(size=leaf.shape)
+        return (0.7 * values).astype(leaf.dtype)
+
+    params = jax.tree.map(draw, shapes)
+    return assemble(config, STATISTICS, precision, params)
+
+
+@functools.lru_cache
+def compiled(backbone: str, solver: str, precision: str = "float64"):
+    """Returns the jitted prediction of a model, as a function of the system."""
+    model = potential(backbone, solver, precision)
+    return jax.jit(lambda system: model.apply(model.params, system))
+
+
+def capacity(samples: list[Sample], nodes: int = 0, edges: int = 0, graphs: int = 0) -> Capacity:
+    """Returns the exact capacity with some padding on top."""
+    exact = capacity_for(samples)
+    return Capacity(
+        exact.nodes + nodes,
+        exact.edges + edges,
+        exact.graphs + graphs,
+        exact.graph_nodes + nodes,
+        exact.k_box,
+    )
+
+
+def system_of(model: Potential, frames: list[Frame], size: Capacity | None = None) -> System:
+    """Returns frames as one batch for a model."""
+    samples = [model.sample(frame) for frame in frames]
+    return collate(samples, size or capacity_for(samples), model.dtype).system
