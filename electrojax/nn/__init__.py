@@ -1,0 +1,1 @@
+"""The learnables: equivariant backbones and readouts. No electrostatics."""

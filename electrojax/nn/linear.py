@@ -1,0 +1,85 @@
+"""Linear maps between channels and a small perceptron, with unit-variance weights.
+
+Weights are drawn from N(0, 1) and divided by √(fan in) when they are applied, as e3nn does
+(Geiger and Smidt 2022, arXiv 2207.09453, sec. 3), so that one learning rate suits every layer.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.typing import Array
+
+
+class Linear(nn.Module):
+    """Mixes channels, [..., C] -> [..., channels]: equivariant where C is a multiplicity.
+
+    Attributes:
+        channels: number of outputs.
+        scale: factor of the initial weights.
+    """
+
+    channels: int
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1], self.channels)
+        weights = self.param("weights", nn.initializers.normal(self.scale), shape, x.dtype)
+        return x @ (weights.astype(x.dtype) / max(x.shape[-1], 1) ** 0.5)
+
+
+class SpeciesLinear(nn.Module):
+    """Mixes channels with weights of the atom's own species, [N, M, C] -> [N, M, channels].
+
+    Attributes:
+        channels: number of outputs.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Array, one_hot: Array) -> Array:
+        """Args:
+        x: [N, M, C].
+        one_hot: [N, S], zero rows on padding.
+        """
+        shape = (one_hot.shape[-1], x.shape[-1], self.channels)
+        weights = self.param("weights", nn.initializers.normal(1.0), shape, x.dtype)
+        weights = weights.astype(x.dtype) / x.shape[-1] ** 0.5
+        mixed = jnp.einsum("nmu,suv->nmsv", x, weights)
+        return jnp.einsum("nmsv,ns->nmv", mixed, one_hot)
+
+
+class Perceptron(nn.Module):
+    """A multilayer perceptron without bias, so that it maps zero to zero.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        channels: number of outputs.
+    """
+
+    hidden: Sequence[int]
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for i, width in enumerate(self.hidden):
+            x = normalized_silu(Linear(width, name=f"hidden_{i}")(x))
+        return Linear(self.channels, name="output")(x)
+
+
+def normalized_silu(x: Array) -> Array:
+    """Returns c · x · sigmoid(x) with c such that E[f(z)²] = 1 for z ~ N(0, 1), as e3nn does."""
+    return x * jax.nn.sigmoid(x) * _silu_scale()
+
+
+@functools.cache
+def _silu_scale() -> float:
+    z, weight = np.polynomial.hermite_e.hermegauss(120)
+    second_moment = np.sum(weight * (z / (1.0 + np.exp(-z))) ** 2) / np.sum(weight)
+    return float(second_moment**-0.5)

@@ -1,0 +1,20 @@
+"""Fields of a module that are its configuration schema."""
+
+import dataclasses
+from typing import Any
+
+
+def option(default: Any, help: str, **constraints: Any) -> Any:
+    """Returns a module field that a user may set.
+
+    Args:
+        default: its value when nothing is configured.
+        help: one sentence, with the unit.
+        constraints: any of ``choices``, ``positive``, ``minimum``, ``maximum``.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, **constraints})
+
+
+def runtime(default: Any, help: str) -> Any:
+    """Returns a module field that comes from the data set and is not part of the schema."""
+    return dataclasses.field(default=default, metadata={"help": help, "config": False})
