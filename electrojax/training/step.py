@@ -96,7 +96,7 @@ def make_train_step(
         (value, (sums, report)), gradient = jax.value_and_grad(objective, has_aux=True)(
             state.params, batch, controls.weights
         )
-        norm = optax.global_norm(gradient)
+        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
         direction, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(lambda p, d: p - controls.learning_rate * d, state.params, direction)
         average = moving_average(state.ema, params, ema, state.step)

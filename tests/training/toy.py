@@ -77,17 +77,19 @@ def frames(count, seed=1, labels=("energy", "forces", "dipole", "charges", "mult
     return found
 
 
+compiled = jax.jit(apply)
+
+
 def _labelled(frame, names):
-    sample = build_sample(frame, CUTOFF)
-    n = len(frame.numbers)
-    batch = collate([sample], Capacity(n, sample.system.n_edges, 1, n), np.float32)
-    truth = apply(params(99), batch.system)
+    # One padded shape for all of them: a program per size would take seconds to compile.
+    batch = collate([build_sample(frame, CUTOFF)], CAPACITY, np.float32)
+    truth, n = jax.device_get(compiled(params(99), batch.system)), len(frame.numbers)
     labels = {
-        "energy": np.asarray(truth.energy)[0],
-        "forces": np.asarray(truth.forces),
-        "dipole": np.asarray(truth.dipole)[0],
-        "charges": np.asarray(truth.charges),
-        "multipoles": np.asarray(truth.density.multipoles)[:, 0],
+        "energy": truth.energy[0],
+        "forces": truth.forces[:n],
+        "dipole": truth.dipole[0],
+        "charges": truth.charges[:n],
+        "multipoles": truth.density.multipoles[:n, 0],
     }
     return replace(frame, labels={k: np.float64(labels[k]) for k in names})
 
