@@ -123,7 +123,7 @@ def _npy(array: Any) -> bytes:
 
 def _statistics(plain: Mapping[str, Any]) -> Statistics:
     """Rebuilds Statistics from JSON, where tuples have become lists."""
-    values = {
+    values: dict[str, Any] = {
         name: tuple(tuple(v) if isinstance(v, list) else v for v in value)
         if isinstance(value, list)
         else value

@@ -108,6 +108,7 @@ class Targets:
     """Reference values of a batch; each is optional and carries its own mask.
 
     Attributes:
+        weight: [G] weight of the structure in the loss, 0 on padding.
         energy: [G] eV, **relative to the sum of the atomic energies** (subtracted on the host in
             float64, so that float32 never sees the large numbers).
         forces: [N, 3] eV/Å.
@@ -120,9 +121,9 @@ class Targets:
         multipoles: [N, 9] e·Å^l in the order [q, y, z, x, ...]; the mask is per component.
         fermi_level: [G] eV, μ = −∂E/∂Q.
         potential: [N] V at the nuclei.
-        weight: [G] weight of the structure in the loss, 0 on padding.
     """
 
+    weight: ArrayLike = array("graphs")
     energy: Label = _label("graphs")
     forces: Label = _label("nodes", 3)
     stress: Label = _label("graphs", 3, 3)
@@ -134,7 +135,6 @@ class Targets:
     multipoles: Label = _label("nodes", MAX_MULTIPOLES)
     fermi_level: Label = _label("graphs")
     potential: Label = _label("nodes")
-    weight: ArrayLike = array("graphs")
 
 
 LABELS: dict[str, AxisSpec] = {
@@ -160,6 +160,7 @@ class Frame:
         fragment: [N] fragment indices.
         weight: weight in the loss.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
+        split: the stored split it belongs to, such as ``train``; empty if the file names none.
     """
 
     numbers: np.ndarray
@@ -174,6 +175,7 @@ class Frame:
     fragment: np.ndarray | None = None
     weight: float = 1.0
     source: str = "structure"
+    split: str = ""
 
     @property
     def boundary(self) -> Boundary:

@@ -1,0 +1,35 @@
+"""electrojax evaluate: predictions, errors and plots of a model on a data file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model.ejx.")],
+    data: Annotated[str, typer.Argument(help="An extxyz file, or builtin:NAME.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write predictions as extxyz.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="Write the errors as JSON.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Write parity plots into this folder.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only the frames of this stored split.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="LABEL=NAME", help="Name of a label in the file."),
+    ] = None,
+    batch_edges: Annotated[
+        int, typer.Option(help="Neighbour pairs computed at once.", min=1)
+    ] = 20_000,
+) -> None:
+    """Evaluate a model on a data file: errors against its labels, predictions, parity plots."""
+    from electrojax.config.evaluation import evaluate_file
+
+    found = evaluate_file(model, data, output, metrics, plots, split, key or [], batch_edges)
+    for name, value in found.items():
+        print(f"{name:<34} {value:.6g}")

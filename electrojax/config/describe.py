@@ -1,0 +1,61 @@
+"""What ``electrojax check`` prints: everything that is known before training."""
+
+import jax
+import numpy as np
+
+from electrojax.config.build import Job, build_training
+from electrojax.data.dataset import census
+from electrojax.models.potential import symbols
+from electrojax.training.step import Controls
+
+
+def describe_job(job: Job) -> str:
+    """Returns the census of every split, atomic energies, batches and memory of a job, as text."""
+    parts = [f"configuration  {job.run.files[0]}: correct; run folder {job.folder}"]
+    for name, frames in job.frames.items():
+        parts.append(f"{name} set\n{_indented(str(census(frames)))}")
+    parts.append("atomic energies (eV)\n" + _indented(_energies(job)))
+    parts.append("batches\n" + _indented("\n".join(_batches(job))))
+    parts.append("memory\n" + _indented(memory(job)))
+    parts += [f"warning: {text}" for text in job.warnings]
+    return "\n".join(parts)
+
+
+def memory(job: Job) -> str:
+    """Returns the memory of the largest training step, as the compiler plans it."""
+    state, stages, _ = build_training(job)
+    batch, _ = max(job.loaders["train"].epoch(0), key=lambda item: item[0].system.n_edges)
+    dtype = job.potential.dtype
+    weights = {name: np.asarray(value, dtype) for name, value in stages[0].weights.items()}
+    controls = Controls(np.asarray(stages[0].learning_rate(0.0), dtype), weights)
+    step: Any = stages[0].train_step
+    plan = step.lower(state, batch, controls).compile().memory_analysis()
+    total = (plan.temp_size_in_bytes + plan.argument_size_in_bytes) / 2**20
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    device = jax.devices()[0].device_kind
+    return f"training step {total:.0f} MiB on {device}; {parameters} parameters"
+
+
+def _energies(job: Job) -> str:
+    statistics = job.potential.statistics
+    pairs = zip(symbols(statistics.numbers), statistics.atomic_energies)
+    return "  ".join(f"{symbol} {energy:.6f}" for symbol, energy in pairs)
+
+
+def _batches(job: Job) -> list[str]:
+    lines = []
+    for name, loader in job.loaders.items():
+        edges = sum(sample.system.n_edges for sample in job.samples[name])
+        lines.append(
+            f"{name}: {len(job.samples[name])} structures, {edges} edges, {len(loader)} batches"
+        )
+    capacities = {b.system.n_edges: b for b, _ in job.loaders["train"].epoch(0)}
+    lines += [
+        f"shape: {b.system.n_nodes} atoms, {n} edges, {b.system.n_graphs} structures"
+        for n, b in sorted(capacities.items())
+    ]
+    return lines
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())

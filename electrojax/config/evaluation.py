@@ -1,0 +1,129 @@
+"""A trained model on a data file: metrics, predictions beside their labels, parity plots."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electrojax.config.build import configure_precision
+from electrojax.config.runner import save_parity_plots
+from electrojax.data.dataset import stored_split
+from electrojax.data.datasets import resolve_source
+from electrojax.data.extxyz import DEFAULT_KEYS, read_frames, write_frames
+from electrojax.data.loader import Loader, plan_buckets, prepare
+from electrojax.data.statistics import check_determined
+from electrojax.errors import ConfigError
+from electrojax.files import write_whole
+from electrojax.models import bundle
+from electrojax.models.potential import Potential
+from electrojax.system.types import LABELS, Frame
+from electrojax.training.evaluation import SamplePrediction, evaluate
+from electrojax.training.step import make_eval_step
+
+
+def evaluate_file(
+    model_file: Path,
+    data: str,
+    output: Path | None,
+    metrics_file: Path | None,
+    plots: Path | None,
+    split: str | None,
+    keys: Sequence[str],
+    batch_edges: int,
+) -> dict[str, float]:
+    """Returns the errors of a model on a data file, and writes what was asked for.
+
+    Args:
+        model_file: a model.ejx.
+        data: an extxyz file or ``builtin:NAME``.
+        output: extxyz to write, with predictions as ``energy``, ``forces`` ... beside the labels.
+        metrics_file: JSON to write.
+        plots: folder for parity plots.
+        split: only the frames of this stored split.
+        keys: ``LABEL=NAME`` texts.
+        batch_edges: neighbour pairs computed at once.
+
+    Raises:
+        ConfigError, DataError: for a wrong model, file, key or structure; nothing is written then.
+    """
+    model = bundle.load(model_file)
+    configure_precision(model.precision)
+    frames = read_frames(resolve_source(data), _parsed(keys))
+    if split is not None:
+        frames = stored_split(frames, split, data)
+    for frame in frames:
+        model.check(frame)
+        check_determined(model.statistics, frame.numbers, frame.source)
+    samples = prepare(frames, model.statistics, model.cutoff, model.k_box)
+    largest = max(sample.system.n_edges for sample in samples)
+    plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)
+    loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
+    found, predictions = evaluate(make_eval_step(model.apply), model.params, loader, model.provides)
+    if output is not None:
+        pairs = zip(frames, predictions)
+        write_frames(output, [predicted_atoms(model, f, p) for f, p in pairs])
+    if metrics_file is not None:
+        write_whole(metrics_file, (json.dumps(found, indent=1) + "\n").encode())
+    if plots is not None:
+        labels = [sample.labels for sample in samples]
+        save_parity_plots(labels, predictions, model.provides, plots, Path(data).name)
+    return found
+
+
+def predicted_atoms(model: Potential, frame: Frame, prediction: SamplePrediction) -> Any:
+    """Returns a structure with its labels and predictions.
+
+    Labels have their default names (``REF_energy`` ...); predictions are ``electrojax_energy`` (eV,
+    atomic energies included), ``electrojax_forces`` and so on.
+    """
+    from ase import Atoms
+
+    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    inputs: dict[str, Any] = {
+        "total_charge": frame.total_charge,
+        "multiplicity": frame.multiplicity,
+        "external_field": frame.external_field,
+    }
+    atoms.info.update({k: v for k, v in inputs.items() if np.any(v)})
+    for name, value in frame.labels.items():
+        _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
+    for name, value in predictions_by_name(model, frame, prediction).items():
+        axis = LABELS[name].axis if name in LABELS else "graphs"
+        _store(atoms, f"electrojax_{name}", axis, np.asarray(value))
+    return atoms
+
+
+def predictions_by_name(
+    model: Potential, frame: Frame, prediction: SamplePrediction
+) -> Mapping[str, Any]:
+    """Returns what a model predicts for a frame, by name, in eV, Å and e."""
+    atomic = model.atomic_energy(frame.numbers)
+    found: dict[str, Any] = {"energy": prediction.energy + atomic, "forces": prediction.forces}
+    if frame.boundary != "open":
+        found["stress"] = prediction.stress
+    if "charges" in model.provides:
+        found["charges"] = prediction.charges
+        found["multipoles"] = prediction.multipoles
+    if "dipole" in model.provides and frame.boundary == "open":
+        found["dipole"] = prediction.dipole
+    return {**found, "converged": prediction.converged}
+
+
+def _store(atoms: Any, name: str, axis: str, value: np.ndarray) -> None:
+    """Puts a value where extxyz keeps it: per-atom columns or the comment line."""
+    if axis == "nodes":
+        atoms.arrays[name] = value.reshape(len(atoms), -1) if value.ndim > 1 else value
+    else:
+        atoms.info[name] = value.item() if value.ndim == 0 else value
+
+
+def _parsed(keys: Sequence[str]) -> dict[str, str]:
+    parsed = {}
+    for text in keys:
+        label, equals, name = text.partition("=")
+        if not (label and equals and name):
+            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
+        parsed[label] = name
+    return parsed

@@ -1,0 +1,43 @@
+"""One process at a time in a run folder."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from electrojax.errors import DataError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def lock_folder(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds a folder for this process; the system frees it when the process ends, however it ends.
+
+    Args:
+        folder: the run folder; it must exist.
+
+    Raises:
+        DataError: if another process holds it, naming that process, or it cannot be written.
+    """
+    path = Path(folder) / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise DataError(
+            f"{folder}: another electrojax process (pid {holder}) is using it; wait for it to end, "
+            "or choose another run.name"
+        ) from None
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
