@@ -1,0 +1,87 @@
+"""The data sets that come with the package."""
+
+import dataclasses
+import difflib
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from electrojax.errors import ConfigError, DataError
+
+PREFIX = "builtin:"
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltinSet:
+    """A data set inside the package.
+
+    Attributes:
+        file: extxyz in the folder ``builtin``; a JSON file of the same name stands beside it.
+        description: what it holds, in a line.
+        level: the method that labelled it.
+        license: under which it may be used.
+    """
+
+    file: str
+    description: str
+    level: str
+    license: str
+
+
+BUILTIN: dict[str, BuiltinSet] = {
+    "ion_water": BuiltinSet(
+        file="ion_water.xyz.gz",
+        description="400 clusters of water with Na+ and Cl-, charges -1 to +1, 6 to 20 atoms: "
+        "energy, forces, dipole, charges, multipoles, Fermi level",
+        level="GFN1-xTB",
+        license="MIT, made by this project",
+    ),
+}
+"""Built-in data sets by name."""
+
+
+def builtin_path(name: str) -> Path:
+    """Returns the file of a built-in data set.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    return _folder() / _entry(name).file
+
+
+def resolve_source(source: str) -> Path:
+    """Returns the file that ``builtin:NAME`` or a path stands for.
+
+    Raises:
+        ConfigError: if there is no built-in set of that name.
+    """
+    if source.startswith(PREFIX):
+        return builtin_path(source.removeprefix(PREFIX))
+    return Path(source).expanduser()
+
+
+def atom_energies(name: str) -> dict[str, float]:
+    """Returns the energies of the isolated atoms at the level of a built-in set, eV by symbol.
+
+    Raises:
+        ConfigError: if there is no built-in set of that name.
+        DataError: if the installed package is damaged.
+    """
+    path = _folder() / f"{_entry(name).file.removesuffix('.xyz.gz')}.json"
+    try:
+        energies = json.loads(path.read_text())["atom_energies"]
+        return {symbol: float(energy) for symbol, energy in energies.items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: is missing or damaged ({error}); install again") from None
+
+
+def _folder() -> Path:
+    return Path(str(files("electrojax.data"))) / "builtin"
+
+
+def _entry(name: str) -> BuiltinSet:
+    if name in BUILTIN:
+        return BUILTIN[name]
+    near = difflib.get_close_matches(name, BUILTIN, n=1)
+    hint = f'did you mean "{PREFIX}{near[0]}"?' if near else f"built in: {', '.join(BUILTIN)}"
+    raise ConfigError(f'"{PREFIX}{name}" is not a built-in data set; {hint}')

@@ -1,0 +1,261 @@
+"""Numbers fitted to the training data: atomic energies, mean neighbours and scales."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import scipy.linalg
+
+from electrojax.errors import DataError
+from electrojax.system.neighbors import neighbor_list
+from electrojax.system.types import Frame, Statistics
+from electrojax.typing import Reporter
+
+NEIGHBOR_FRAMES = 512
+"""Most frames, evenly spaced, over which the mean number of neighbours is taken."""
+
+RANK_TOLERANCE = 1e-8
+"""Singular values of the compositions below this share of the largest count as zero."""
+
+SMALLEST_SCALE = 1e-6
+"""eV; a smaller scale of the energies is rounding, and 1 eV is used."""
+
+Mode = Literal["least_squares", "given"]
+
+
+def fit_statistics(
+    frames: Sequence[Frame],
+    cutoff: float,
+    given: Mapping[str, float] | None,
+    mode: Mode,
+    warn: Reporter,
+) -> Statistics:
+    """Returns the species, atomic energies and scales of a training set.
+
+    With ``least_squares`` the atomic energies are given + x, where x is the shortest vector among
+    those that minimise Σ_f [(E_f − Σ_s n_fs (given_s + x_s)) / N_f]², n_fs being the number of
+    atoms of species s in frame f, and N_f their sum. Where the compositions n do not span all
+    species, x has no part along the directions that they leave free; these are named in a warning
+    and stored, so that a structure with a part along them can be refused.
+
+    Args:
+        frames: the training set.
+        cutoff: Å, of the neighbour lists.
+        given: energy of isolated atoms by symbol, eV; zero for an element that is left out.
+        mode: ``least_squares``, or ``given`` to take them as they are.
+        warn: receives a line for each thing the user should know.
+
+    Raises:
+        DataError: if there is no frame, or mode ``given`` lacks an element.
+    """
+    if not frames:
+        raise DataError("the training set is empty; needed at least one structure")
+    numbers = tuple(int(z) for z in np.unique(np.concatenate([f.numbers for f in frames])))
+    given = given or {}
+    start = np.array([given.get(symbol, 0.0) for symbol in _symbols(numbers)], dtype=np.float64)
+    labelled = [frame for frame in frames if "energy" in frame.labels]
+    counts, energies = _compositions(labelled, numbers), _energies(labelled)
+    if mode == "given":
+        _check_given(given, numbers, frames)
+    if not labelled:
+        warn("no training frame has an energy: the atomic energies stay as given, unfitted")
+    fitted = start
+    free: list[tuple[int, ...]] = []
+    if mode == "least_squares" and labelled:
+        fitted = start + _correction(counts, energies - counts @ start)
+        free = free_directions(counts)
+        _warn_free(free, numbers, warn)
+    left = (energies - counts @ fitted) / counts.sum(axis=1)
+    return Statistics(
+        numbers=numbers,
+        atomic_energies=tuple(float(e) for e in fitted),
+        average_neighbors=_average_neighbors(frames, cutoff),
+        energy_scale=_energy_scale(frames, left),
+        energy_shift=float(left.mean()) if labelled else 0.0,
+        undetermined=tuple(tuple(float(n) for n in row) for row in free),
+    )
+
+
+def relative_energy(frame: Frame, statistics: Statistics) -> float:
+    """Returns a frame's energy label less the sum of its atomic energies, in eV, in float64.
+
+    Raises:
+        DataError: if the frame has no energy or an element that is not known.
+    """
+    check_elements(statistics, frame.numbers, frame.source)
+    if "energy" not in frame.labels:
+        raise DataError(f"{frame.source}: has no energy label; needed one")
+    counts = _compositions([frame], statistics.numbers)[0]
+    return float(frame.labels["energy"] - counts @ np.asarray(statistics.atomic_energies))
+
+
+def check_elements(statistics: Statistics, numbers: np.ndarray, source: str) -> None:
+    """Refuses a structure with an element that was not in the training set.
+
+    Raises:
+        DataError: naming the element and those that are known.
+    """
+    unknown = sorted({int(z) for z in numbers} - set(statistics.numbers))
+    if unknown:
+        raise DataError(
+            f"{source}: contains {', '.join(_symbols(unknown))}, which the training set does not; "
+            f"known: {', '.join(_symbols(statistics.numbers))}; leave it out or train with it"
+        )
+
+
+def check_determined(statistics: Statistics, numbers: np.ndarray, source: str) -> None:
+    """Refuses a structure whose energy the training compositions do not determine.
+
+    Args:
+        statistics: of the model.
+        numbers: [N] atomic numbers of the structure.
+        source: its name in error messages.
+
+    Raises:
+        DataError: if its composition is not a combination of the training compositions, or it has
+            an unknown element.
+    """
+    check_elements(statistics, numbers, source)
+    counts = np.bincount(statistics.species(numbers), minlength=len(statistics.numbers))
+    # Both factors are integers, so the product is 0 or at least 1: no tolerance decides.
+    parts = np.array([np.dot(row, counts) for row in statistics.undetermined])
+    outside = np.flatnonzero(np.abs(parts) > 0.5)
+    if len(outside):
+        free = statistics.undetermined[outside[0]]
+        needed = _symbols(z for z, n in zip(statistics.numbers, free) if n)
+        raise DataError(
+            f"{source}: its energy is not determined: the training compositions leave "
+            f"{combination(free, statistics.numbers)} free, and this composition has a part along "
+            f"it; give the atomic energies of {', '.join(needed)} (data.atom_energies.given, "
+            "mode: given) or train with such structures"
+        )
+
+
+def free_directions(counts: np.ndarray) -> list[tuple[int, ...]]:
+    """Returns integer vectors that span the null space of the compositions, exactly.
+
+    Args:
+        counts: [F, S] atoms of every species in every frame.
+
+    Returns:
+        S − rank vectors over species without common divisor, the first entry of each positive; a
+        change of the atomic energies along one changes no energy of these frames.
+    """
+    rows = np.unique(counts.astype(np.int64), axis=0)
+    # Pivoted QR picks rank independent rows; on those the null space is taken in fractions.
+    shares = rows / rows.sum(axis=1, keepdims=True)
+    r, order = scipy.linalg.qr(shares.T, mode="r", pivoting=True)
+    sizes = np.abs(np.diag(r))
+    rank = int(np.sum(sizes > RANK_TOLERANCE * sizes[0]))
+    return _null_space([[Fraction(int(n)) for n in rows[i]] for i in order[:rank]])
+
+
+def combination(direction: Sequence[float], numbers: Sequence[int]) -> str:
+    """Returns a direction in composition space in words, such as ``H - 2 O``."""
+    words: list[str] = []
+    for symbol, coefficient in zip(_symbols(numbers), direction):
+        if coefficient:
+            size = abs(round(coefficient))
+            sign = "- " if coefficient < 0 else "+ " if words else ""
+            words.append(f"{sign}{symbol if size == 1 else f'{size} {symbol}'}")
+    return " ".join(words)
+
+
+def _null_space(rows: list[list[Fraction]]) -> list[tuple[int, ...]]:
+    """Gauss-Jordan elimination of independent rows; one vector per column without pivot."""
+    pivots: list[int] = []
+    for column in range(len(rows[0])):
+        top = len(pivots)
+        chosen = next((i for i in range(top, len(rows)) if rows[i][column]), None)
+        if chosen is None:
+            continue
+        rows[top], rows[chosen] = rows[chosen], rows[top]
+        rows[top] = [x / rows[top][column] for x in rows[top]]
+        for i, row in enumerate(rows):
+            if i != top and row[column]:
+                rows[i] = [a - row[column] * b for a, b in zip(row, rows[top])]
+        pivots.append(column)
+    free = [column for column in range(len(rows[0])) if column not in pivots]
+    return [_as_integers(_free_vector(rows, pivots, column)) for column in free]
+
+
+def _free_vector(rows: list[list[Fraction]], pivots: list[int], column: int) -> list[Fraction]:
+    vector = [Fraction(0)] * len(rows[0])
+    vector[column] = Fraction(1)
+    for row, pivot in zip(rows, pivots):
+        vector[pivot] = -row[column]
+    return vector
+
+
+def _as_integers(vector: list[Fraction]) -> tuple[int, ...]:
+    scale = math.lcm(*(x.denominator for x in vector))
+    scaled = [int(x * scale) for x in vector]
+    divisor = math.gcd(*scaled)
+    sign = 1 if next(n for n in scaled if n) > 0 else -1
+    return tuple(sign * n // divisor for n in scaled)
+
+
+def _symbols(numbers: Iterable[int]) -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[z] for z in numbers]
+
+
+def _compositions(frames: Sequence[Frame], numbers: Sequence[int]) -> np.ndarray:
+    """Returns how many atoms of every species [S] every frame [F] has."""
+    known = np.asarray(numbers)
+    counts = [np.count_nonzero(f.numbers[:, None] == known, axis=0) for f in frames]
+    return np.array(counts, dtype=np.float64).reshape(len(frames), len(known))
+
+
+def _energies(frames: Sequence[Frame]) -> np.ndarray:
+    return np.array([float(f.labels["energy"]) for f in frames], dtype=np.float64)
+
+
+def _correction(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Returns the shortest x that minimises |(energies − counts x) / atoms|²."""
+    atoms = counts.sum(axis=1)
+    solution: np.ndarray = np.linalg.lstsq(
+        counts / atoms[:, None], energies / atoms, rcond=RANK_TOLERANCE
+    )[0]
+    return solution
+
+
+def _check_given(
+    given: Mapping[str, float], numbers: Sequence[int], frames: Sequence[Frame]
+) -> None:
+    for number, symbol in zip(numbers, _symbols(numbers)):
+        if symbol not in given:
+            first = next(f.source for f in frames if number in f.numbers)
+            raise DataError(
+                f"atom_energies.given has no value for {symbol} (first in {first}); needed one for "
+                f"each of {', '.join(_symbols(numbers))}: add it, or use mode: least_squares"
+            )
+
+
+def _warn_free(free: list[tuple[int, ...]], numbers: Sequence[int], warn: Reporter) -> None:
+    if free:
+        named = ", ".join(combination(row, numbers) for row in free)
+        warn(
+            f"the training compositions leave {len(free)} combination(s) of the atomic energies "
+            f"undetermined: {named}; the smallest correction to atom_energies.given is used, and a "
+            "structure whose composition has a part along them will be refused"
+        )
+
+
+def _average_neighbors(frames: Sequence[Frame], cutoff: float) -> float:
+    chosen = np.unique(np.linspace(0, len(frames) - 1, NEIGHBOR_FRAMES).astype(int))
+    picked = [frames[i] for i in chosen]
+    edges = sum(len(neighbor_list(f.positions, f.cell, f.pbc, cutoff, f.source)[0]) for f in picked)
+    # Isolated atoms have no edges; 1 keeps a division by this mean harmless.
+    return edges / sum(len(f.numbers) for f in picked) or 1.0
+
+
+def _energy_scale(frames: Sequence[Frame], left: np.ndarray) -> float:
+    """RMS force component times 1 Å; without forces the spread of the energies per atom."""
+    squares = [np.ravel(f.labels["forces"]) ** 2 for f in frames if "forces" in f.labels]
+    rms = float(np.sqrt(np.mean(np.concatenate(squares)))) if squares else 0.0
+    spread = float(left.std()) if len(left) else 0.0
+    return next((scale for scale in (rms, spread) if scale > SMALLEST_SCALE), 1.0)
