@@ -136,7 +136,7 @@ def _checked_multipoles(multipoles: Any, n: int) -> tuple[np.ndarray, int]:
         )
     if array.shape[1] not in (1, 4):
         raise DataError(
-            f"multipoles: needed 1 component per atom (charge) or 4 (charge and dipole in the order "
+            f"multipoles: needed 1 component per atom (charge) or 4 (charge and dipole, "
             f"[q, y, z, x]), got {array.shape[1]}"
         )
     return array, l_max_of(array.shape[1])

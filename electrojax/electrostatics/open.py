@@ -70,7 +70,7 @@ class OpenCoulomb:
 
 @struct
 class OpenOperator:
-    """The pair sum for fixed positions, a :class:`~electrojax.electrostatics.coulomb.CoulombOperator`.
+    """The pair sum for fixed positions.
 
     Attributes:
         layout: places of the atoms in the dense layout.

@@ -6,8 +6,8 @@ factor, V the volume and n a triple of integers,
     E = (2π k_e / V) Σ_{k≠0} |S(k)|²/k²,  k = 2π n A^{−T},
     S(k) = e^{−k²σ²/2} Σ_i e^{−ik·r_i} (q_i − i k·μ_i).
 
-The phase of atom i factorises over the three lattice directions, e^{2πi n·s} with s = r A^{−1}, so S
-takes N Σn sines and cosines and one matrix product instead of N·K sines and cosines.
+The phase of atom i factorises over the three lattice directions, e^{2πi n·s} with s = r A^{−1}, so
+S takes N Σn sines and cosines and one matrix product instead of N·K sines and cosines.
 """
 
 import dataclasses
@@ -54,12 +54,9 @@ class PeriodicCoulomb:
     def __post_init__(self) -> None:
         if not 1e-13 <= self.accuracy <= 0.1:
             raise ConfigError(
-                f"coulomb accuracy {self.accuracy:g}; needed a relative force error from 1e-13 to 0.1"
+                f"coulomb accuracy {self.accuracy:g}; needed a relative force error "
+                "from 1e-13 to 0.1"
             )
-
-    def cutoff(self, width: float, l_max: int) -> float:
-        """Returns the largest |k| in 1/Å that this accuracy needs at the width σ in Å."""
-        return math.sqrt(tail_exponent(self.accuracy, l_max)) / width
 
     def k_box(
         self, cell: np.ndarray, width: float | np.ndarray, l_max: int
@@ -77,13 +74,16 @@ class PeriodicCoulomb:
             CapacityError: if there would be too many k-vectors.
         """
         narrowest = float(np.min(width))
-        lengths = np.linalg.norm(np.asarray(cell, dtype=np.float64), axis=-1)
-        box = np.floor(self.cutoff(narrowest, l_max) * lengths / (2 * np.pi) + 1e-9)
+        rows = np.asarray(cell, dtype=np.float64)
+        lengths = np.linalg.norm(rows, axis=-1)
+        shortest = 2 * np.pi * np.linalg.norm(np.linalg.inv(rows), axis=0).min()
+        largest = np.sqrt(shortest**2 + tail_exponent(self.accuracy, l_max) / narrowest**2)
+        box = np.floor(largest * lengths / (2 * np.pi) + 1e-9)
         if np.prod(2 * box + 1) / 2 > MAX_K_VECTORS:
             raise CapacityError(
-                f"a width of {narrowest:g} Å in a cell of {lengths.round(2).tolist()} Å needs k-vectors "
-                f"up to {box.astype(int).tolist()}, more than {MAX_K_VECTORS}; use wider Gaussians or "
-                "a lower accuracy"
+                f"a width of {narrowest:g} Å in a cell of {lengths.round(2).tolist()} Å needs "
+                f"k-vectors up to {box.astype(int).tolist()}, more than {MAX_K_VECTORS}; "
+                "use wider Gaussians or a lower accuracy"
             )
         return tuple(int(n) for n in box)  # type: ignore[return-value]
 
@@ -124,13 +124,14 @@ class PeriodicCoulomb:
         )
 
     def _weight(self, system: System, cell: Array, width: Array, l_max: int) -> Array:
-        """(4π k_e/V) e^{−k²σ²}/k² [G, 2, n, n3 + 1], times the number of ±k that a term stands for."""
+        """(4π k_e/V) e^{−k²σ²}/k² [G, 2, n, n3 + 1], times the number of ±k of each term."""
         indices, count = _half_space(system.k_box)
         triples = jnp.asarray(indices, cell.dtype)
         squared = _squared_k(triples, _reciprocal(cell))
-        planned = _squared_k(triples, _reciprocal(jnp.asarray(system.plan_cell)))
-        limit = tail_exponent(self.accuracy, l_max) / (width * width)
-        used = (planned <= limit) & (count > 0)
+        plan = _reciprocal(jnp.asarray(system.plan_cell))
+        shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(plan * plan, axis=-1), axis=-1)
+        limit = shortest + tail_exponent(self.accuracy, l_max) / (width * width)
+        used = (_squared_k(triples, plan) <= limit[:, None, None, None]) & (count > 0)
         safe = jnp.where(used, squared, 1.0)
         factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
         value = factor * fourier_factor(2.0 * safe, width) / safe
@@ -145,8 +146,7 @@ class PeriodicCoulomb:
 
 @struct
 class PeriodicOperator:
-    """The reciprocal sum for fixed geometry, a
-    :class:`~electrojax.electrostatics.coulomb.CoulombOperator`.
+    """The reciprocal sum for fixed geometry.
 
     Attributes:
         layout: places of the atoms in the dense layout.
@@ -284,8 +284,8 @@ def _split(values: Array, blocks: int, atoms: int) -> Array:
 def _products(moments: Array, first: Array, second: Array, third: Array) -> Array:
     """Σ_i (n1, n2 phases with moments) × (n3 phases): [G, 2(l + 1) n, 2 (n3 + 1)].
 
-    The left factor is e^{i(θ1 + θ2)} (q + i n1 ν1 + i n2 ν2), and, for dipoles, e^{i(θ1 + θ2)} i ν3,
-    which is later multiplied by n3: k·μ costs one more product, not three.
+    The left factor is e^{i(θ1 + θ2)} (q + i n1 ν1 + i n2 ν2), and, for dipoles,
+    e^{i(θ1 + θ2)} i ν3, which is later multiplied by n3: k·μ costs one more product, not three.
     """
     second = _both_signs(second)
     ca, sa = first[..., 0, :, None], first[..., 1, :, None]
@@ -310,7 +310,7 @@ def _products(moments: Array, first: Array, second: Array, third: Array) -> Arra
 
 
 def _signed_indices(n1: int, n2: int, dtype: np.dtype) -> tuple[Array, Array]:
-    """Indices 0 ... n along the first axis, 0 ... n, −n ... −1 along the second, for broadcasting."""
+    """Indices 0 ... n in a column and 0 ... n, −n ... −1 in a row."""
     second = np.arange(n2)
     second = np.where(second > n2 // 2, second - n2, second)
     return jnp.arange(n1, dtype=dtype)[:, None], jnp.asarray(second, dtype)[None, :]

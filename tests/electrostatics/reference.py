@@ -1,0 +1,142 @@
+"""Independent NumPy references for Coulomb sums, and systems to try them on."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import erf
+
+from electrojax.electrostatics.coulomb import engine_for
+from electrojax.system.batching import Capacity, build_sample, capacity_for, collate
+from electrojax.system.types import Frame, System
+from electrojax.typing import replace
+from electrojax.units import COULOMB as K_E
+
+TRICLINIC = np.array([[6.0, 0.3, -0.2], [1.9, 5.4, 0.4], [-1.3, 1.1, 6.6]])
+LEFT_HANDED = TRICLINIC[[1, 0, 2]]
+
+
+def cartesian(multipoles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Charges [N] and Cartesian dipoles [N, 3] of rows [q, y, z, x]."""
+    if multipoles.shape[1] == 1:
+        return multipoles[:, 0], np.zeros((len(multipoles), 3))
+    return multipoles[:, 0], multipoles[:, [3, 1, 2]]
+
+
+def reciprocal_energy(positions, multipoles, cell, width, decay=42.0):
+    """Σ over all k ≠ 0 with k²σ² < decay, with complex numbers; e^{-42} = 6e-19."""
+    rows = 2 * np.pi * np.linalg.inv(cell).T
+    box = np.ceil(np.sqrt(decay) / width * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
+    grid = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in box], indexing="ij"), -1)
+    k = grid.reshape(-1, 3) @ rows
+    k2 = (k * k).sum(1)
+    k, k2 = k[(k2 > 1e-12) & (k2 * width**2 < decay)], k2[(k2 > 1e-12) & (k2 * width**2 < decay)]
+    charges, dipoles = cartesian(multipoles)
+    factor = np.exp(-1j * k @ positions.T) * (charges - 1j * k @ dipoles.T)
+    structure = factor.sum(1) * np.exp(-k2 * width**2 / 2)
+    volume = abs(np.linalg.det(cell))
+    return 2 * np.pi * K_E / volume * float((np.abs(structure) ** 2 / k2).sum())
+
+
+def charge_cloud_energy(positions, charges, widths):
+    """½ Σ_ij q_i q_j erf(r/√(2(σ_i² + σ_j²)))/r, i = j included."""
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    spread = np.sqrt(2 * (widths[:, None] ** 2 + widths[None] ** 2))
+    safe = np.where(distance > 0, distance, 1.0)
+    kernel = np.where(distance > 0, erf(distance / spread) / safe, 2 / np.sqrt(np.pi) / spread)
+    return 0.5 * K_E * float(charges @ kernel @ charges)
+
+
+def displaced_energy(positions, multipoles, widths):
+    """Open-boundary energy with every dipole as two displaced charges, extrapolated to δ = 0."""
+    charges, dipoles = cartesian(multipoles)
+    widths = np.broadcast_to(widths, charges.shape)
+
+    def at(delta):
+        sites, values, spreads = [positions], [charges], [widths]
+        for axis in range(3):
+            for sign in (1, -1):
+                sites.append(positions + sign * delta / 2 * np.eye(3)[axis])
+                values.append(sign * dipoles[:, axis] / delta)
+                spreads.append(widths)
+        cloud = [np.concatenate(x) for x in (sites, values, spreads)]
+        return charge_cloud_energy(*cloud)
+
+    table = [at(0.3 * widths.min() / 2**i) for i in range(4)]
+    for order in range(1, 4):
+        table = [(4**order * b - a) / (4**order - 1) for a, b in itertools.pairwise(table)]
+    return table[0]
+
+
+def frame(positions, cell, boundary):
+    periodic = boundary == "periodic"
+    return Frame(
+        numbers=np.ones(len(positions), dtype=int),
+        positions=np.asarray(positions, float),
+        cell=np.asarray(cell, float),
+        pbc=(periodic,) * 3,
+    )
+
+
+def batch(structures, boundary, engine, width, l_max, dtype=np.float64, extra=(0, 0)) -> System:
+    """A padded batch of (positions, cell) with room for extra nodes and graphs."""
+    samples = [
+        build_sample(frame(r, a, boundary), 0.5, engine.k_box(a, width, l_max))
+        for r, a in structures
+    ]
+    fitted = capacity_for(samples)
+    capacity = Capacity(
+        nodes=fitted.nodes + extra[0],
+        edges=fitted.edges,
+        graphs=fitted.graphs + extra[1],
+        graph_nodes=fitted.graph_nodes + (1 if extra[0] else 0),
+        k_box=fitted.k_box,
+    )
+    return jax.tree.map(jnp.asarray, collate(samples, capacity, dtype).system)
+
+
+def random_structure(rng, n=5, cell=TRICLINIC, l_max=1):
+    """Positions inside (and a little outside) a cell, multipoles [n, M] and the cell."""
+    positions = rng.uniform(-0.2, 1.2, (n, 3)) @ cell
+    return positions, rng.normal(size=(n, (l_max + 1) ** 2)) * 0.5, cell
+
+
+def prepared(boundary, structures, width=1.0, l_max=1, accuracy=1e-8, dtype=np.float64, **options):
+    """Engine, padded system and operator for a list of (positions, cell)."""
+    extra = options.pop("extra", (0, 0))
+    engine = engine_for(boundary, accuracy, **options)
+    system = batch(structures, boundary, engine, width, l_max, dtype, extra)
+    return engine, system, prepare(engine, l_max, width, system)
+
+
+# Compiled, because operation by operation the tests would spend minutes in small compilations.
+@partial(jax.jit, static_argnums=(0, 1))
+def prepare(engine, l_max, width, system):
+    return engine.prepare(system, l_max, width)
+
+
+@jax.jit
+def energy(operator, multipoles):
+    return operator.energy(jnp.asarray(multipoles))
+
+
+@jax.jit
+def potential(operator, multipoles):
+    return operator.potential(jnp.asarray(multipoles))
+
+
+@jax.jit
+def energy_gradient(operator, multipoles):
+    return jax.grad(lambda p: operator.energy(p).sum())(jnp.asarray(multipoles))
+
+
+def energy_of(engine, system, multipoles, l_max, width):
+    """A function of (positions, cell) that returns [G] energies."""
+
+    def energy(positions, cell):
+        moved = replace(system, positions=positions, cell=cell)
+        return engine.prepare(moved, l_max, width).energy(multipoles)
+
+    return energy
