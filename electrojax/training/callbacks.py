@@ -181,6 +181,9 @@ class Progress(Callback):
 
     def on_step(self, run: Run) -> None:
         """Moves the bar, and says once how long compiling took."""
+        if not self._announced:
+            # The time that is left is told from steps that did not wait for the compiler.
+            self._begin, self._begin_step = self._clock(), run.position.step
         if self._bar is not None:
             done = run.position.epoch * run.batches + run.position.batch
             self._bar.update(self._task, completed=done)

@@ -1,7 +1,6 @@
 """Checkpoints of a training run, written with orbax: whole or not at all, the last ones kept."""
 
 import dataclasses
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,6 @@ class CheckpointStore:
             # Imported here: it takes most of a second that other verbs need not wait for.
             import orbax.checkpoint as ocp
 
-            logging.getLogger("absl").setLevel(logging.ERROR)
             self._open = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(

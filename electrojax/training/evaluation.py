@@ -90,8 +90,11 @@ def evaluate(
 
 
 def summary(sums: Sums, prefix: str, weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Returns the loss, if weights are given, and the errors under a prefix."""
-    head = {} if weights is None else {f"{prefix}/loss": sums.loss(weights)}
+    """Returns the loss, if weights are given and a label for them exists, and the errors."""
+    labelled = any(
+        sums.terms[n]["entries"] for n, w in (weights or {}).items() if w and n in sums.terms
+    )
+    head = {f"{prefix}/loss": sums.loss(weights)} if weights and labelled else {}
     return head | sums.metrics(prefix)
 
 

@@ -1,12 +1,12 @@
 """The training loop: it builds nothing and receives everything."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from electrojax.training.evaluation import Loader
 from electrojax.training.interruption import Interruption
 from electrojax.training.position import Selection, Snapshot
-from electrojax.training.run import Callback, Record, Run, Stage
+from electrojax.training.run import Callback, Describe, Record, Run, Stage
 from electrojax.training.step import EvalStep, Params, TrainState, to_host
 
 
@@ -42,7 +42,7 @@ def fit(
     selection: Selection | None = None,
     callbacks: Iterable[Callback] = (),
     start: Snapshot | None = None,
-    describe: Callable[[Sequence[int]], str] | None = None,
+    describe: Describe | None = None,
 ) -> FitResult:
     """Returns the parameters that minimise the loss on the training data, stage after stage.
 
@@ -62,7 +62,7 @@ def fit(
         callbacks: hear of every step and epoch, in this order.
         start: where to go on, from a checkpoint; on one device of the same kind the result is then
             bit for bit that of an uninterrupted run.
-        describe: names structures by their indices, for error messages.
+        describe: names structures of the ``train`` or ``valid`` set by their indices, for errors.
 
     Raises:
         NonFiniteError: if a loss or gradient is not finite; names epoch, step and structures.
@@ -96,5 +96,5 @@ def _result(run: Run) -> FitResult:
     return FitResult(params, "last", run.position.epoch, None, run.state, run.records)
 
 
-def _frames(indices: Sequence[int]) -> str:
-    return f"training structures {', '.join(str(int(i)) for i in indices)}"
+def _frames(split: str, indices: Sequence[int]) -> str:
+    return f"{split} structures {', '.join(str(int(i)) for i in indices)}"

@@ -1,6 +1,7 @@
 """Errors of predictions, summed on the host in float64."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -138,13 +139,18 @@ class Sums:
         )
 
     def loss(self, weights: Mapping[str, float]) -> float:
-        """Returns Σ λ_k Σ w (f Δ)² / n_k over everything added: the loss of one large batch."""
-        total = 0.0
-        for name, weight in weights.items():
-            term = self.terms.get(name)
-            if weight and term and term["loss_count"]:
-                total += weight * term["loss_square"] / term["loss_count"]
-        return total
+        """Returns Σ λ_k Σ w (f Δ)² / n_k over everything added: the loss of one large batch.
+
+        NaN if nothing counted, for want of labels or of structures that converged.
+        """
+        counted = {n: t for n, t in self.terms.items() if weights.get(n) and t["loss_count"]}
+        parts = [weights[n] * t["loss_square"] / t["loss_count"] for n, t in counted.items()]
+        return sum(parts) if parts else math.nan
+
+    @property
+    def finite(self) -> bool:
+        """Whether every sum is a finite number."""
+        return all(math.isfinite(v) for term in self.terms.values() for v in term.values())
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Returns the errors by name, such as ``valid/forces_rmse``, in the units of ``UNITS``.

@@ -32,6 +32,9 @@ from electrojax.training.step import (
 Record = dict[str, Any]
 """The metrics of one epoch, by name."""
 
+Describe = Callable[[str, Sequence[int]], str]
+"""Names structures for a message, from their split (train or valid) and their indices in it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -111,7 +114,7 @@ class Run:
         provides: Sequence[str],
         selection: Selection,
         callbacks: tuple[Callback, ...],
-        describe: Callable[[Sequence[int]], str],
+        describe: Describe,
     ) -> None:
         self.state, self.stages, self.selection = state, tuple(stages), selection
         self.position = Position()
@@ -275,8 +278,8 @@ class Run:
         batches = self._valid_loader.epoch(0)
         for batch, indices, prediction in predict_batches(self._eval_step, self.state.ema, batches):
             sums.add_prediction(prediction, batch, self._provides)
-            if not np.isfinite(sums.loss(self.stage.weights)):
-                raise self._non_finite("validation loss", self.position.step, indices)
+            if not sums.finite:
+                raise self._non_finite("validation error", self.position.step, indices, "valid")
         return summary(sums, "valid", self.stage.weights)
 
     def _advance(self, record: Record) -> None:
@@ -295,11 +298,13 @@ class Run:
         if patience is not None and position.best.waiting >= patience:
             position.stage_epoch = self.stage.epochs
 
-    def _non_finite(self, what: str, step: int, indices: Sequence[int]) -> NonFiniteError:
+    def _non_finite(
+        self, what: str, step: int, indices: Sequence[int], split: str = "train"
+    ) -> NonFiniteError:
         epoch = self.position.epoch + 1
         message = (
             f"epoch {epoch}, step {step}: the {what} is not a finite number; "
-            f"{self._describe(indices)}; lower the learning rate or look at these structures"
+            f"{self._describe(split, indices)}; lower the learning rate or look at these structures"
         )
         return NonFiniteError(message, epoch, step, indices)
 

@@ -198,7 +198,20 @@ def test_bad_numbers_stop_the_run_and_name_the_structures(train_set, valid_loade
 def test_structures_are_named_as_the_caller_likes(train_set):
     bad = [replace(s, labels={"energy": np.float64(np.nan)}) for s in train_set]
     with pytest.raises(NonFiniteError, match="toy frame"):
-        run(bad, describe=lambda indices: ", ".join(bad[i].source for i in indices))
+        run(bad, describe=lambda split, indices: ", ".join(bad[i].source for i in indices))
+
+
+def test_bad_numbers_in_validation_name_its_structures(train_set):
+    bad = toy.samples(6, seed=3)
+    bad[4] = replace(bad[4], labels={"energy": np.float64(np.nan)})
+    with pytest.raises(NonFiniteError, match="validation error.*valid structures 4, 5"):
+        run(train_set, toy.Loader(bad, shuffle=False))
+
+
+def test_validation_without_the_labels_of_the_loss_is_refused(train_set):
+    valid = toy.Loader([replace(s, labels={}) for s in toy.samples(3)], shuffle=False)
+    with pytest.raises(ConfigError, match="valid/loss is not measured"):
+        run(train_set, valid)
 
 
 def test_too_many_unconverged_structures_end_the_run():
@@ -286,6 +299,29 @@ def test_foreign_or_missing_checkpoints_are_refused(train_set, tmp_path):
     store.close()
 
 
+def test_a_checkpoint_that_cannot_be_written_is_an_error(train_set, tmp_path):
+    (tmp_path / "checkpoints").write_text("not a folder")
+    store = CheckpointStore(tmp_path / "checkpoints")
+    with pytest.raises(DataError, match="could not be written"):
+        run(train_set, stages=[stage(1)], callbacks=[Checkpointer(store)])
+
+
+def test_a_metrics_file_that_cannot_be_written_is_an_error(train_set, tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(DataError, match="could not be written"):
+        run(train_set, stages=[stage(1)], callbacks=[JsonlLogger(tmp_path / "metrics.jsonl")])
+
+
+def test_the_step_is_exported_for_every_platform(train_set):
+    from electrojax.training.step import Controls
+
+    batch, _ = next(iter(toy.Loader(train_set).epoch(0)))
+    controls = Controls(np.float32(0.1), {k: np.float32(w) for k, w in WEIGHTS.items()})
+    state = init_state(toy.params(), OPTIMIZER)
+    exported = jax.export.export(TRAIN_STEP, platforms=("cpu", "cuda", "tpu"))
+    assert exported(state, batch, controls).platforms == ("cpu", "cuda", "tpu")
+
+
 def test_the_metrics_file_is_appended_to_and_a_torn_line_cut(train_set, tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
     run(train_set, stages=[stage(2)], callbacks=[JsonlLogger(path)])
@@ -307,7 +343,7 @@ def test_plain_progress_is_one_line_per_epoch_at_most(train_set, valid_loader):
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4 and lines[0].startswith("compiled in")
     assert lines[3].startswith("epoch 3/3 main") and lines[3].endswith("0:00:00 left")
-    assert "forces" in lines[1] and "meV/Å" in lines[1]
+    assert all(text in lines[1] for text in ("loss", "valid", "forces", "meV/Å"))
     stream = io.StringIO()
     run(train_set, stages=[stage(6)], callbacks=[Progress(stream, interval=1e9)])
     shown = [line.split()[1] for line in stream.getvalue().splitlines()[1:]]
