@@ -21,7 +21,7 @@ PREFETCH = 2
 """Batches that are kept ready."""
 
 CLOSEST = 0.1
-"""Å; atoms closer than this are an error of the file, and forces between them overflow."""
+"""Å; no bond is this short, so atoms closer than this are an error of the file."""
 
 T = TypeVar("T")
 
@@ -58,10 +58,9 @@ def _sample(
 
 
 def _check_distances(system: System, source: str) -> None:
-    r, senders, receivers = (
-        np.asarray(a) for a in (system.positions, system.senders, system.receivers)
-    )
-    vectors = r[receivers] - r[senders] + np.asarray(system.shifts) @ np.asarray(system.cell)[0]
+    positions, senders = np.asarray(system.positions), np.asarray(system.senders)
+    receivers, cell = np.asarray(system.receivers), np.asarray(system.cell)[0]
+    vectors = positions[receivers] - positions[senders] + np.asarray(system.shifts) @ cell
     distances = np.linalg.norm(vectors, axis=1)
     if len(distances) and distances.min() < CLOSEST:
         edge = int(distances.argmin())
@@ -115,7 +114,7 @@ class Loader:
         return real / padded if padded else 1.0
 
     def epoch(self, number: int) -> Iterator[tuple[Batch, list[int]]]:
-        """Yields batches with the indices of their structures, every structure once.
+        """Yields batches with the indices of their structures, ascending, every structure once.
 
         The same seed and number give the same batches. Closing the iterator ends its thread.
 
@@ -133,8 +132,8 @@ class Loader:
         if not members:
             return 0
         capacity = bucket.capacity
-        systems = sorted((self.samples[i].system for i in members), key=size_of, reverse=True)
-        return batch_count(systems, Room(capacity.nodes, capacity.edges, capacity.graphs))
+        sizes = sorted((size_of(self.samples[i].system) for i in members), reverse=True)
+        return batch_count(np.array(sizes), Room(capacity.nodes, capacity.edges, capacity.graphs))
 
     def _assign(self, number: int) -> list[tuple[int, list[int]]]:
         """Returns the bucket and the indices of every batch of an epoch."""

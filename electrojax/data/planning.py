@@ -138,6 +138,7 @@ def _grouped(samples: Sequence[Sample]) -> dict[Group, list[System]]:
 
 
 def size_of(system: System) -> tuple[int, int]:
+    """Returns what structures are sorted by: the numbers of edges and of atoms."""
     return (system.n_edges, system.n_nodes)
 
 
@@ -145,42 +146,45 @@ def _shape(
     systems: Sequence[System], edges: int | None, graphs: int | None
 ) -> tuple[int, Capacity]:
     """Returns the number of batches and the arrays' sizes for structures, largest first."""
-    batches = batch_count(systems, Room(math.inf, edges or math.inf, graphs or math.inf))
-    nodes, most_edges, most_graphs = _bounds(systems, batches)
+    sizes = np.array([size_of(s) for s in systems])
+    batches = batch_count(sizes, Room(math.inf, edges or math.inf, graphs or math.inf))
+    most_edges, nodes = _bounds(sizes, batches)
     capacity = Capacity(
         nodes=_rounded(nodes, NODE_STEP),
         edges=_rounded(most_edges, EDGE_STEP),
-        graphs=most_graphs,
+        graphs=math.ceil(len(systems) / batches),
         graph_nodes=max(s.n_nodes for s in systems),
         k_box=_largest_box(systems),
     )
     return batches, capacity
 
 
-def _bounds(systems: Sequence[System], batches: int) -> tuple[int, int, int]:
-    """Returns the most nodes, edges and graphs of a batch that takes one of every stratum."""
-    starts = np.arange(0, len(systems), batches)
-    nodes, edges = (
-        np.maximum.reduceat(np.array([size(s) for s in systems]), starts).sum()
-        for size in (lambda s: s.n_nodes, lambda s: s.n_edges)
-    )
-    return int(nodes), int(edges), len(starts)
+def _bounds(sizes: np.ndarray, batches: int) -> tuple[int, int]:
+    """Returns the most edges and nodes of a batch that takes one structure of every stratum."""
+    starts = np.arange(0, len(sizes), batches)
+    edges, nodes = np.maximum.reduceat(sizes, starts).sum(axis=0)
+    return int(edges), int(nodes)
 
 
-def batch_count(systems: Sequence[System], room: Room) -> int:
+def batch_count(sizes: np.ndarray, room: Room) -> int:
     """Returns the least number of batches for which none exceeds the room, whatever the shuffle.
 
     The bound on edges falls with the number of batches, since structures are sorted by it: bisect.
     That on nodes nearly does: go on from there.
+
+    Args:
+        sizes: [n, 2] numbers of edges and atoms of every structure, the largest first; each fits
+            alone.
+        room: of one batch.
     """
-    low, high = max(1, math.ceil(len(systems) / room.graphs)), len(systems)
+    low, high = max(1, math.ceil(len(sizes) / room.graphs)), len(sizes)
     while low < high:
         middle = (low + high) // 2
-        if _bounds(systems, middle)[1] <= room.edges:
+        if _bounds(sizes, middle)[0] <= room.edges:
             high = middle
         else:
             low = middle + 1
-    while low < len(systems) and _bounds(systems, low)[0] > room.nodes:
+    while low < len(sizes) and _bounds(sizes, low)[1] > room.nodes:
         low += 1
     return low
 
