@@ -114,7 +114,7 @@ def plan_buckets(
         parts = _settled(_divide(systems, 1 + spare, edges, graphs))
         spare -= len(parts) - 1
         for part in parts:
-            capacity = _shape(part, edges, graphs)[1]
+            capacity = _capacity(part, edges, graphs)
             made.append(Bucket(*group, capacity, graph_edges=part[0].n_edges))
         made[-1] = _enlarged(made[-1], [*systems, *others.get(group, [])])
     return BatchPlan(tuple(made))
@@ -142,21 +142,18 @@ def size_of(system: System) -> tuple[int, int]:
     return (system.n_edges, system.n_nodes)
 
 
-def _shape(
-    systems: Sequence[System], edges: int | None, graphs: int | None
-) -> tuple[int, Capacity]:
-    """Returns the number of batches and the arrays' sizes for structures, largest first."""
+def _capacity(systems: Sequence[System], edges: int | None, graphs: int | None) -> Capacity:
+    """Returns the arrays' sizes of batches of structures, largest first."""
     sizes = np.array([size_of(s) for s in systems])
     batches = batch_count(sizes, Room(math.inf, edges or math.inf, graphs or math.inf))
     most_edges, nodes = _bounds(sizes, batches)
-    capacity = Capacity(
+    return Capacity(
         nodes=_rounded(nodes, NODE_STEP),
         edges=_rounded(most_edges, EDGE_STEP),
         graphs=math.ceil(len(systems) / batches),
-        graph_nodes=max(s.n_nodes for s in systems),
+        graph_nodes=int(sizes[:, 1].max()),
         k_box=_largest_box(systems),
     )
-    return batches, capacity
 
 
 def _bounds(sizes: np.ndarray, batches: int) -> tuple[int, int]:
@@ -198,13 +195,11 @@ def _divide(
     """
     if most == 1 or len(systems) < 2:
         return [systems]
+    sizes = np.array([size_of(s) for s in systems])
+    room = Room(math.inf, edges or math.inf, graphs or math.inf)
     cuts = np.unique(np.linspace(0, len(systems), CUTS + 1).astype(int)).tolist()
-    cost = {
-        (a, b): _padded_size(systems[a:b], edges, graphs)
-        for j, b in enumerate(cuts)
-        for a in cuts[:j]
-    }
-    best: dict[int, tuple[float, list[int]]] = {b: (cost[0, b], [0, b]) for b in cuts[1:]}
+    cost = {(a, b): _cost(sizes[a:b], room) for j, b in enumerate(cuts) for a in cuts[:j]}
+    best: dict[int, tuple[int, list[int]]] = {b: (cost[0, b], [0, b]) for b in cuts[1:]}
     for _ in range(most - 1):
         extended = dict(best)
         for (a, b), extra in cost.items():
@@ -234,9 +229,11 @@ def _settled(parts: Sequence[Sequence[System]]) -> list[list[System]]:
     return [part for part in settled if part]
 
 
-def _padded_size(systems: Sequence[System], edges: int | None, graphs: int | None) -> float:
-    batches, capacity = _shape(systems, edges, graphs)
-    return batches * float(capacity.nodes + capacity.edges)
+def _cost(sizes: np.ndarray, room: Room) -> int:
+    """Returns the edges and atoms that an epoch computes, padding included."""
+    batches = batch_count(sizes, room)
+    edges, nodes = _bounds(sizes, batches)
+    return batches * (_rounded(nodes, NODE_STEP) + _rounded(edges, EDGE_STEP))
 
 
 def _enlarged(bucket: Bucket, systems: Sequence[System]) -> Bucket:

@@ -13,7 +13,7 @@ from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, Statistics
 from electrojax.typing import Reporter
 
-NEIGHBOR_FRAMES = 512
+NEIGHBOR_FRAMES = 128
 """Most frames, evenly spaced, over which the mean number of neighbours is taken."""
 
 RANK_TOLERANCE = 1e-8
@@ -239,9 +239,9 @@ def _warn_free(free: list[tuple[int, ...]], numbers: Sequence[int], warn: Report
     if free:
         named = ", ".join(combination(row, numbers) for row in free)
         warn(
-            f"the training compositions leave {len(free)} combination(s) of the atomic energies "
-            f"undetermined: {named}; the smallest correction to atom_energies.given is used, and a "
-            "structure whose composition has a part along them will be refused"
+            f"the training compositions do not determine the atomic energies along {named}; the "
+            "smallest correction to atom_energies.given is used, and a structure whose composition "
+            "has a part along it is refused"
         )
 
 

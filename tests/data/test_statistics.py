@@ -25,7 +25,7 @@ def frame(counts, energy=None, index=0, forces=None, positions=None):
     if forces is not None:
         labels["forces"] = np.asarray(forces, dtype=np.float64)
     if positions is None:
-        positions = 2.0 * np.arange(3.0 * len(numbers)).reshape(-1, 3)
+        positions = 10.0 * np.argwhere(np.ones((9, 9, 9)))[: len(numbers)]
     return Frame(
         numbers, positions, np.zeros((3, 3)), (False,) * 3, labels, source=f"set.xyz frame {index}"
     )
@@ -74,7 +74,7 @@ def test_frames_weigh_by_their_energy_per_atom(rng):
 
 def test_waters_leave_a_combination_free():
     statistics, warnings = fit(WATERS)
-    assert len(warnings) == 1 and "undetermined: H - 2 O;" in warnings[0]
+    assert len(warnings) == 1 and "along H - 2 O;" in warnings[0]
     assert statistics.undetermined == ((1.0, -2.0),)
     # The shortest solution of 2 h + o = E(H2O) is E(H2O) (2, 1)/5.
     water = 2 * ENERGIES[1] + ENERGIES[8]
@@ -126,8 +126,7 @@ def test_given_energies_must_cover_every_element():
 def test_several_free_combinations():
     salt = [frame({1: 2 * n, 8: n, 11: m, 17: m}) for n, m in ((5, 1), (4, 2), (7, 1))]
     statistics, warnings = fit(salt)
-    assert "leave 2 combination(s)" in warnings[0]
-    assert "H - 2 O, Na - Cl;" in warnings[0]
+    assert "along H - 2 O, Na - Cl;" in warnings[0]
     check_determined(statistics, np.array([11, 17]), "pair")
     with pytest.raises(DataError, match="leave Na - Cl free"):
         check_determined(statistics, np.array([11]), "ion")
