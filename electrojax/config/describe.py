@@ -1,5 +1,7 @@
 """What ``electrojax check`` prints: everything that is known before training."""
 
+from typing import Any
+
 import jax
 import numpy as np
 

@@ -67,7 +67,7 @@ def run_training(path: Path, overrides: Sequence[str], resume: str, report: Repo
             selection=selection,
             callbacks=_callbacks(job, store, logger),
             start=start,
-            describe=lambda indices: _names(job, indices),
+            describe=lambda split, indices: _names(job, split, indices),
         )
         model = dataclasses.replace(job.potential, params=result.params)
         metrics = finish(job, model, result, logger, eval_step)
@@ -153,6 +153,6 @@ def _callbacks(job: Job, store: CheckpointStore, logger: JsonlLogger) -> tuple[C
     )
 
 
-def _names(job: Job, indices: Sequence[int]) -> str:
-    sources = job.sources("train")
+def _names(job: Job, split: str, indices: Sequence[int]) -> str:
+    sources = job.sources(split)
     return ", ".join(sources[int(i)] for i in indices)

@@ -19,6 +19,7 @@ from electrojax.solvers.base import SOLVERS
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import Sample, build_sample
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
+from electrojax.system.neighbors import complete_cell
 from electrojax.system.types import Frame, Statistics, System, graph_sum
 from electrojax.typing import Array, replace
 
@@ -124,6 +125,7 @@ class Potential:
                 f"(it knows {', '.join(symbols(self.statistics.numbers))}); "
                 "train one with that element"
             )
+        complete_cell(frame.cell, frame.pbc, frame.source)  # refuses cells without volume
         wanted = self.config["coulomb"]["boundary"]
         if wanted not in ("auto", frame.boundary):
             flags = " ".join("T" if p else "F" for p in frame.pbc)

@@ -51,7 +51,7 @@ class Position:
     """How far a run has come.
 
     Attributes:
-        stage: index of the current stage; their number when the run is complete.
+        stage: index of the current stage; the last one's when the run is complete.
         stage_epoch: finished epochs of the stage.
         epoch: finished epochs of the run.
         batch: finished batches of the current epoch.

@@ -176,8 +176,10 @@ class Run:
 
     def train(self, interruption: Interruption) -> None:
         """Runs the stages that are left."""
-        while self.position.stage < len(self.stages):
+        while True:
             if self.position.stage_epoch >= self.stage.epochs:
+                if self.position.stage + 1 == len(self.stages):
+                    return  # the position stays here, so that a longer stage can go on from it
                 self._next_stage()
                 continue
             record = self._epoch(interruption)
@@ -203,8 +205,7 @@ class Run:
         position, previous = self.position, self.stage
         position.stage, position.stage_epoch = position.stage + 1, 0
         position.best.waiting = 0
-        more = position.stage < len(self.stages)
-        if more and _other_loss(previous, self.stage) and self.selection.metric.endswith("/loss"):
+        if _other_loss(previous, self.stage) and self.selection.metric.endswith("/loss"):
             position.best.value = None
 
     def _epoch(self, interruption: Interruption) -> Record:
