@@ -49,7 +49,7 @@ class PeriodicCoulomb:
 
     accuracy: float = 1.0e-5
     self_interaction: bool = True
-    table_block: int = 1 << 24
+    table_block: int = 1 << 20
 
     def __post_init__(self) -> None:
         if not 1e-13 <= self.accuracy <= 0.1:

@@ -41,18 +41,18 @@ def test_single_atom_is_its_self_energy():
 
 def test_blocks_of_rows_change_nothing(rng, x64):
     """13 atoms in blocks of 4 rows and a smaller structure beside them."""
-    large, small = ref.random_structure(rng, 13), ref.random_structure(rng, 5)
+    large, small = (ref.random_structure(rng, n, l_max=0) for n in (13, 5))
     structures = [(large[0], large[2]), (small[0], small[2])]
-    engine, system, operator = ref.prepared("open", structures)
+    engine, system, operator = ref.prepared("open", structures, l_max=0)
     width = jnp.asarray(rng.uniform(0.5, 1.5, 18))
     p = jnp.asarray(np.concatenate([large[1], small[1]]))
     results = []
     for each in (engine, dataclasses.replace(engine, pair_block=4 * 13 * 2)):
-        operator = jax.jit(each.prepare, static_argnums=1)(system, 1, width)
+        operator = jax.jit(each.prepare, static_argnums=1)(system, 0, width)
         assert operator.rows == (13 if each is engine else 4)
 
         def total(r, each=each):
-            return each.prepare(replace(system, positions=r), 1, width).energy(p).sum()
+            return each.prepare(replace(system, positions=r), 0, width).energy(p).sum()
 
         force = jax.grad(total)
         square = jax.jit(jax.value_and_grad(lambda r, f=force: jnp.sum(f(r) ** 2)))
