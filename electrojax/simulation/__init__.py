@@ -1,0 +1,1 @@
+"""A model that moves: jax-md force field, ASE calculator and the md verb."""

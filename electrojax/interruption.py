@@ -1,0 +1,45 @@
+"""SIGINT and SIGTERM as a flag, so that a run stops between two steps and can be resumed."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """A context in which the first signal sets a flag and the second one stops at once.
+
+    An exception in the middle of a step would lose its donated state, hence the flag. Outside the
+    main thread, where Python delivers no signals, the context does nothing.
+
+    Attributes:
+        requested: whether a signal has come.
+        forced: whether a second one has.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.forced = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            self.forced = True
+            raise KeyboardInterrupt
+        self.requested = True

@@ -1,0 +1,93 @@
+"""A model as an ASE calculator."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from electrojax.models.bundle import load
+from electrojax.models.potential import Potential
+from electrojax.models.predict import predict_frames
+from electrojax.simulation.inputs import INPUTS, frame_with_inputs
+
+
+class Calculator(AseCalculator):
+    """Energies, forces and charges of a model for ASE.
+
+    Results are ``energy`` and ``free_energy`` (eV, atomic energies included), ``forces`` (eV/Å),
+    ``charges`` (e), ``energies_by_term`` (eV by name), ``fermi_level`` (eV); with three periodic
+    axes ``stress`` (eV/Å³, Voigt order xx, yy, zz, yz, xz, xy) and with none ``dipole`` (e·Å, about
+    the origin). Array sizes are rounded up, so that moving atoms compile few programs.
+
+    Args:
+        model: from :func:`electrojax.load`, or the path of a model.ejx.
+        total_charge: e; ``atoms.info["total_charge"]`` where not given.
+        multiplicity: 2S + 1, likewise.
+        external_field: [3] V/Å, likewise.
+
+    Raises:
+        DataError: on calculation, if the model cannot evaluate the atoms, needs an input that is
+            given nowhere, or an argument contradicts ``atoms.info``.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "charges",
+        "dipole",
+    ]
+
+    def __init__(
+        self,
+        model: Potential | str | os.PathLike,
+        total_charge: float | None = None,
+        multiplicity: float | None = None,
+        external_field: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.model = model if isinstance(model, Potential) else load(model)
+        self._given = dict(zip(INPUTS, (total_charge, multiplicity, external_field)))
+        self._inputs: tuple[Any, ...] = ()
+
+    def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
+        """Returns what has changed since the last calculation, the inputs in info included."""
+        changes = super().check_state(atoms, tol)
+        return [*changes, "info"] if _inputs(atoms) != self._inputs else changes
+
+    def calculate(
+        self,
+        atoms: Any = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Computes every result for the atoms."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        frame = frame_with_inputs(self.model, self.atoms, self._given)
+        self._inputs = _inputs(self.atoms)
+        found = predict_frames(self.model, [frame])[0]
+        self.results = {
+            "energy": found.energy,
+            "free_energy": found.energy,
+            "forces": found.forces.astype(np.float64),
+            "charges": found.charges.astype(np.float64),
+            "energies_by_term": dict(found.energies),
+            "fermi_level": found.fermi_level,
+        }
+        if frame.boundary == "periodic":
+            stress = found.stress.astype(np.float64)
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        if frame.boundary == "open":
+            self.results["dipole"] = found.dipole.astype(np.float64)
+
+
+def _inputs(atoms: Any) -> tuple[Any, ...]:
+    """What the result depends on and ASE does not compare."""
+    values = (atoms.info.get(name) for name in INPUTS)
+    return tuple(None if v is None else tuple(np.ravel(v).tolist()) for v in values)

@@ -1,0 +1,247 @@
+"""Blocks of time steps inside one compiled loop that stops before anything wrong is kept."""
+
+import dataclasses
+import enum
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.errors import CapacityError
+from electrojax.models.potential import Params
+from electrojax.simulation.forces import (
+    Evaluation,
+    MovingSystem,
+    WarmStart,
+    evaluation_of,
+    guess_from,
+)
+from electrojax.simulation.integrators import Integrator, Motion, kinetic_energy
+from electrojax.simulation.neighbors import NeighborList, build
+from electrojax.typing import Array, replace, struct
+
+MAX_GROWTHS = 40
+"""Times that a list may grow within one block before something must be wrong."""
+
+
+class Status(enum.IntEnum):
+    """Why a block ended: the step that was refused, if one was."""
+
+    GOOD = 0
+    OVERFLOW = 1
+    NON_FINITE = 2
+    HOT = 3
+    UNCONVERGED = 4
+
+
+@struct
+class State:
+    """Everything that the next step depends on.
+
+    Attributes:
+        motion: positions, velocities and thermostat.
+        evaluation: of the model at these positions.
+        neighbors: the list in use.
+        unconverged: consecutive steps whose charge solver did not converge.
+    """
+
+    motion: Motion
+    evaluation: Evaluation
+    neighbors: NeighborList
+    unconverged: Array
+
+
+@struct
+class Outcome:
+    """What a block has to tell beside the state it ends with.
+
+    Attributes:
+        status: of the step that was refused, or GOOD.
+        needed: [2] candidates and edges of that step.
+        temperature: K, of that step.
+    """
+
+    status: Array
+    needed: Array
+    temperature: Array
+
+
+@struct
+class Limits:
+    """Where a trajectory stops being worth continuing.
+
+    Attributes:
+        temperature: K.
+        unconverged: consecutive steps without convergence that are tolerated.
+        freedom: degrees of freedom that carry heat.
+        boltzmann: eV/K.
+    """
+
+    temperature: Array
+    unconverged: Array
+    freedom: Array
+    boltzmann: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """Takes steps of one structure with one integrator.
+
+    Attributes:
+        moving: the structure and its model.
+        integrator: the equations of motion.
+        limits: when to stop.
+        warm_start: how the solver's last densities start its next iteration.
+        spare: factor of spare room in the neighbour list.
+    """
+
+    moving: MovingSystem
+    integrator: Integrator
+    limits: Limits
+    warm_start: WarmStart = "extrapolate"
+    spare: float = 1.3
+
+    def start(self, motion: Motion, capacity: tuple[int, int] | None = None) -> State:
+        """Returns the state at the first positions, evaluated.
+
+        Args:
+            motion: where the atoms are and go.
+            capacity: candidates and edges to begin with, instead of what the structure needs.
+        """
+        positions = np.asarray(motion.positions)
+        neighbors = self.moving.allocate(positions, self.spare)
+        params = self._params
+        evaluate = jax.jit(functools.partial(_evaluate, self.moving))
+        state = State(
+            motion, evaluate(params, motion.positions, neighbors), neighbors, jnp.int32(0)
+        )
+        if capacity is None:
+            return state
+        plan = dataclasses.replace(neighbors.plan, candidates=capacity[0], edges=capacity[1])
+        return replace(state, neighbors=_forced(neighbors, plan))
+
+    def abstract(self, motion: Motion, capacity: tuple[int, ...]) -> State:
+        """Returns the shapes and dtypes of a state with given capacities; computes nothing."""
+        plan = dataclasses.replace(self.moving.plan, candidates=capacity[0], edges=capacity[1])
+
+        def make(params: Params, motion: Motion) -> State:
+            neighbors = build(motion.positions, plan)
+            evaluation = _evaluate(self.moving, params, motion.positions, neighbors)
+            return State(motion, evaluation, neighbors, jnp.int32(0))
+
+        return jax.eval_shape(make, self._params, motion)
+
+    def advance(self, state: State, steps: int) -> tuple[State, Status, float]:
+        """Returns the state after some steps, or after the last good one before that.
+
+        A step whose neighbours do not fit is not kept: the arrays grow and it is taken again.
+
+        Args:
+            state: where to start from; it stays valid.
+            steps: how many to take.
+
+        Returns:
+            The state, why it ended, and the temperature in K of the step that was refused.
+
+        Raises:
+            CapacityError: if growing the arrays does not help.
+        """
+        last = int(state.motion.step) + steps
+        for _ in range(MAX_GROWTHS):
+            state, outcome = self._program(self.integrator, self.limits, self._params, state, last)
+            status = Status(int(outcome.status))
+            if status is not Status.OVERFLOW:
+                return state, status, float(outcome.temperature)
+            plan = state.neighbors.plan.grown(np.asarray(outcome.needed), self.spare)
+            state = replace(state, neighbors=state.neighbors.resized(plan))
+        raise CapacityError(
+            f"{self.moving.source}: step {int(state.motion.step) + 1} needs ever more neighbours "
+            f"({np.asarray(outcome.needed).tolist()}); the structure has collapsed"
+        )
+
+    @functools.cached_property
+    def _params(self) -> Params:
+        return jax.device_put(self.moving.model.params)
+
+    @functools.cached_property
+    def _program(self) -> Any:
+        return jax.jit(functools.partial(_block, self.moving, self.warm_start))
+
+
+def _forced(neighbors: NeighborList, plan: Any) -> NeighborList:
+    """A list of another, possibly too small capacity, which its first use will rebuild."""
+    n = neighbors.reference.shape[0]
+    empty = jnp.full(plan.candidates, n, jnp.int32)
+    return replace(
+        neighbors,
+        senders=empty,
+        receivers=empty,
+        shifts=jnp.zeros((plan.candidates, 3), jnp.int32),
+        reference=jnp.full_like(neighbors.reference, jnp.inf),
+        plan=plan,
+    )
+
+
+def _evaluate(
+    moving: MovingSystem, params: Params, positions: Array, neighbors: NeighborList
+) -> Evaluation:
+    prediction, _ = moving.evaluate(params, positions, neighbors)
+    return evaluation_of(prediction, neighbors, None)
+
+
+def _block(
+    moving: MovingSystem,
+    warm_start: WarmStart,
+    integrator: Integrator,
+    limits: Limits,
+    params: Params,
+    state: State,
+    last: Array,
+) -> tuple[State, Outcome]:
+    """Steps until ``last``, or until one must be refused; the state is then that before it."""
+
+    def going(carry: tuple[State, Outcome]) -> Array:
+        state, outcome = carry
+        return (state.motion.step < last) & (outcome.status == Status.GOOD)
+
+    def step(carry: tuple[State, Outcome]) -> tuple[State, Outcome]:
+        old, _ = carry
+        new, needed = _step(moving, warm_start, integrator, params, old)
+        outcome = _judge(integrator, limits, new, needed)
+        good = outcome.status == Status.GOOD
+        return jax.tree.map(functools.partial(jnp.where, good), new, old), outcome
+
+    nothing = Outcome(
+        jnp.int32(0), jnp.zeros(2, jnp.int32), jnp.zeros((), limits.temperature.dtype)
+    )
+    return jax.lax.while_loop(going, step, (state, nothing))
+
+
+def _step(
+    moving: MovingSystem, warm_start: WarmStart, integrator: Integrator, params: Params, old: State
+) -> tuple[State, Array]:
+    motion = integrator.first_half(old.motion, old.evaluation.forces)
+    neighbors = old.neighbors.refreshed(motion.positions)
+    guess = guess_from(old.evaluation, warm_start, moving.model.dtype)
+    prediction, edges = moving.evaluate(params, motion.positions, neighbors, guess)
+    evaluation = evaluation_of(prediction, neighbors, old.evaluation)
+    motion = integrator.second_half(motion, evaluation.forces)
+    motion = replace(motion, step=motion.step + 1)
+    unconverged = jnp.where(evaluation.converged, 0, old.unconverged + 1)
+    return State(motion, evaluation, neighbors, unconverged), jnp.stack(
+        [neighbors.needed[0], edges]
+    )
+
+
+def _judge(integrator: Integrator, limits: Limits, new: State, needed: Array) -> Outcome:
+    """Says whether a step may be kept; the first of the reasons that apply counts."""
+    kinetic = kinetic_energy(new.motion.velocities, integrator.masses)
+    temperature = 2.0 * kinetic / (limits.freedom * limits.boltzmann)
+    energy = new.evaluation.energy
+    status = jnp.where(new.unconverged > limits.unconverged, Status.UNCONVERGED, Status.GOOD)
+    status = jnp.where(temperature > limits.temperature, Status.HOT, status)
+    status = jnp.where(jnp.isfinite(kinetic + energy), status, Status.NON_FINITE)
+    status = jnp.where(jnp.any(needed > new.neighbors.capacity), Status.OVERFLOW, status)
+    return Outcome(status.astype(jnp.int32), needed, temperature)

@@ -1,0 +1,175 @@
+"""Forces of a model on one structure whose atoms move, under jit: the model's own code."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.models.potential import Params, Potential, predict_system
+from electrojax.models.prediction import Prediction
+from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build, plan_for
+from electrojax.solvers.state import ChargeGuess
+from electrojax.system.neighbors import neighbor_list
+from electrojax.system.types import Frame, System
+from electrojax.typing import Array, replace, struct
+
+WarmStart = Literal["none", "last", "extrapolate"]
+
+
+@struct
+class Evaluation:
+    """What one evaluation of the model says, in the precision of the integration.
+
+    Attributes:
+        forces: [N, 3] eV/Å.
+        energies: eV by name, atomic energies left out.
+        charges: [N] e.
+        dipole: [3] e·Å about the origin of the positions.
+        solver_steps: iterations of the charge solver.
+        converged: whether it converged.
+        multipoles: [2, N, C, M] e·Å^l, of this evaluation and the one before.
+        fermi_level: [2, 1] eV, likewise.
+    """
+
+    forces: Array
+    energies: dict[str, Array]
+    charges: Array
+    dipole: Array
+    solver_steps: Array
+    converged: Array
+    multipoles: Array
+    fermi_level: Array
+
+    @property
+    def energy(self) -> Array:
+        """The sum of the energy terms, eV."""
+        return jnp.sum(jnp.stack(list(self.energies.values())))
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingSystem:
+    """A structure whose atoms move while elements, cell, charge and field stay.
+
+    Attributes:
+        model: the potential.
+        system: the structure as the model gets it; positions and edges are replaced.
+        plan: of the neighbour list, without capacities.
+        source: name of the structure in messages.
+    """
+
+    model: Potential
+    system: System
+    plan: ListPlan
+    source: str
+
+    def allocate(self, positions: np.ndarray, spare: float = 1.3) -> NeighborList:
+        """Returns a list with room for what these positions need and some spare (on the host).
+
+        Args:
+            positions: [N, 3] Å; their dtype is that of the list.
+            spare: factor of spare room.
+        """
+        pbc, cell = self.plan.pbc, np.array(self.plan.cell)
+        host = np.asarray(positions, dtype=np.float64)
+        counts = [
+            len(neighbor_list(host, cell, pbc, reach, self.source)[0])
+            for reach in (self.plan.reach, self.plan.cutoff)
+        ]
+        plan = self.plan.grown(counts, spare)
+        return jax.jit(build, static_argnums=1)(jnp.asarray(positions), plan)
+
+    def at(self, positions: Array, neighbors: NeighborList) -> tuple[System, Edges]:
+        """Returns the model's input at positions [N, 3] Å, and the edges in it."""
+        edges = neighbors.within_cutoff(positions)
+        system = replace(
+            self.system,
+            positions=neighbors.wrapped(positions).astype(self.model.dtype),
+            senders=edges.senders,
+            receivers=edges.receivers,
+            shifts=edges.shifts,
+            edge_mask=edges.receivers < len(positions),
+        )
+        return system, edges
+
+    def evaluate(
+        self,
+        params: Params,
+        positions: Array,
+        neighbors: NeighborList,
+        guess: ChargeGuess | None = None,
+    ) -> tuple[Prediction, Array]:
+        """Returns the model's prediction, and how many edges it needed.
+
+        Args:
+            params: of the model.
+            positions: [N, 3] Å, anywhere.
+            neighbors: up to date for these positions.
+            guess: a density for the charge solver to start from.
+        """
+        system, edges = self.at(positions, neighbors)
+        return predict_system(self.model.network, params, system, guess), edges.count
+
+
+def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSystem:
+    """Returns a frame ready to move.
+
+    Args:
+        model: with its parameters.
+        frame: elements, cell, total charge, multiplicity and field; its positions are not kept.
+        skin: Å, by which the neighbour list reaches beyond the cutoff.
+
+    Raises:
+        DataError: if the model cannot evaluate the frame.
+    """
+    sample = model.sample(frame)
+    arrays = {
+        f.name: _cast(getattr(sample.system, f.name), model.dtype)
+        for f in dataclasses.fields(System)
+        if not f.metadata.get("static")
+    }
+    system = replace(sample.system, **arrays)
+    # A charge in a field has an energy that depends on the origin; elsewhere a centred structure
+    # keeps float32 coordinates short.
+    centred = frame.boundary == "open" and not np.any(frame.external_field)
+    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, centred)
+    return MovingSystem(model, system, plan, frame.source)
+
+
+def guess_from(
+    last: Evaluation | None, warm_start: WarmStart, dtype: np.dtype
+) -> ChargeGuess | None:
+    """Returns the density from which a step's charge solver starts: 2 p_n − p_{n−1}, p_n or none."""
+    if last is None or warm_start == "none":
+        return None
+    p, level = last.multipoles, last.fermi_level
+    if warm_start == "extrapolate":
+        return ChargeGuess((2 * p[0] - p[1]).astype(dtype), (2 * level[0] - level[1]).astype(dtype))
+    return ChargeGuess(p[0].astype(dtype), level[0].astype(dtype))
+
+
+def evaluation_of(
+    prediction: Prediction, neighbors: NeighborList, last: Evaluation | None
+) -> Evaluation:
+    """Returns a prediction for one structure in the precision of the integration."""
+    dtype = neighbors.reference.dtype
+    charges = prediction.charges.astype(dtype)
+    multipoles = prediction.density.multipoles
+    previous = (multipoles, prediction.fermi_level) if last is None else (
+        last.multipoles[0], last.fermi_level[0])  # fmt: skip
+    return Evaluation(
+        forces=prediction.forces.astype(dtype),
+        energies={name: value[0].astype(dtype) for name, value in prediction.energies.items()},
+        charges=charges,
+        dipole=prediction.dipole[0].astype(dtype) + jnp.sum(charges) * neighbors.origin,
+        solver_steps=prediction.report.steps[0],
+        converged=prediction.report.converged[0],
+        multipoles=jnp.stack([multipoles, previous[0]]),
+        fermi_level=jnp.stack([prediction.fermi_level, previous[1]]),
+    )
+
+
+def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    values = np.asarray(values)
+    return values.astype(dtype) if values.dtype.kind == "f" else values

@@ -1,0 +1,285 @@
+"""Neighbour lists under jit: every image within the cutoff, a skin, and capacities that can grow.
+
+``jax_md.custom_partition.neighbor_list_multi_image`` finds the same edges, but enumerates 27 images
+even of large cells, needs atoms wrapped into the cell and leaves receivers unsorted, which the
+models' sorted segment sums do not allow. Here an axis longer than twice the reach needs no images:
+the nearest one is the only one.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.system.neighbors import complete_cell
+from electrojax.typing import Array, replace, static, struct
+
+PAIR_BLOCK = 1 << 22
+"""Largest number of pairs whose distances are in memory at once."""
+
+Vector = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ListPlan:
+    """What of a neighbour list is compiled: its reach, its cell and its array sizes.
+
+    Attributes:
+        cutoff: Å, reach of an edge.
+        skin: Å; pairs within cutoff + skin are kept as candidates, until an atom has moved by half
+            the skin.
+        cell: rows are lattice vectors, Å; open axes are completed with unit vectors.
+        pbc: which of them repeat.
+        centred: move the origin of an open structure to its centre.
+        candidates: capacity for pairs within cutoff + skin.
+        edges: capacity for pairs within the cutoff.
+    """
+
+    cutoff: float
+    skin: float
+    cell: tuple[Vector, Vector, Vector]
+    pbc: tuple[bool, bool, bool]
+    centred: bool = False
+    candidates: int = 1
+    edges: int = 1
+
+    @property
+    def reach(self) -> float:
+        """Å, cutoff and skin together."""
+        return self.cutoff + self.skin
+
+    @property
+    def heights(self) -> np.ndarray:
+        """[3] Å, distances between opposite faces of the cell."""
+        return 1.0 / np.linalg.norm(np.linalg.inv(np.array(self.cell)), axis=0)
+
+    @property
+    def nearest(self) -> np.ndarray:
+        """[3] bool: axes so long that only the nearest image can be within reach."""
+        return np.asarray(self.pbc) & (self.heights > 2.0 * self.reach)
+
+    @property
+    def images(self) -> np.ndarray:
+        """[S, 3] int: the cell shifts to search, in lexicographic order, for atoms in the cell."""
+        # Atoms in the cell differ by less than one cell: |n| < reach / height + 1.
+        largest = np.ceil(self.reach / self.heights).astype(int)
+        largest = np.where(np.asarray(self.pbc) & ~self.nearest, largest, 0)
+        ranges = [range(-n, n + 1) for n in largest]
+        return np.array(list(itertools.product(*ranges)), dtype=np.int32)
+
+    def grown(self, needed: Any, spare: float) -> "ListPlan":
+        """Returns the plan with room for what was needed; nothing shrinks.
+
+        Args:
+            needed: number of candidates and of edges.
+            spare: factor of spare room for candidates. Edges, which the network evaluates padding
+                and all, get a quarter of it.
+        """
+        candidates, edges = (int(n) for n in needed)
+        return dataclasses.replace(
+            self,
+            candidates=max(self.candidates, _rounded(candidates * spare)),
+            edges=max(self.edges, _rounded(edges * (1.0 + 0.25 * (spare - 1.0)))),
+        )
+
+
+def plan_for(cell: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, skin: float,
+             centred: bool = False) -> ListPlan:  # fmt: skip
+    """Returns a plan without capacities for a cell [3, 3] Å whose open rows are not read."""
+    rows = [tuple(float(x) for x in row) for row in complete_cell(cell, pbc)]
+    return ListPlan(
+        float(cutoff), float(skin), tuple(rows), tuple(bool(p) for p in pbc), centred  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _rounded(size: float) -> int:
+    """Rounds up in steps of about 1/32, so that few shapes compile."""
+    whole = max(1, math.ceil(size))
+    step = 2 ** max(0, whole.bit_length() - 6)
+    return -(-whole // step) * step
+
+
+@struct
+class Edges:
+    """The pairs within the cutoff, as a :class:`electrojax.system.types.System` holds them.
+
+    Attributes:
+        senders, receivers: [E], receivers ascending, padding N.
+        shifts: [E, 3], with respect to the wrapped positions.
+        count: how many there are; more than E means that some are missing.
+    """
+
+    senders: Array
+    receivers: Array
+    shifts: Array
+    count: Array
+
+
+@struct
+class NeighborList:
+    """Candidate pairs, and where the atoms were when they were found.
+
+    Attributes:
+        senders, receivers: [C], receivers ascending, padding N.
+        shifts: [C, 3] cell shifts with respect to the wrapped positions.
+        reference: [N, 3] Å, positions at the last rebuild.
+        wrap: [N, 3] cells by which each atom is moved into the cell.
+        origin: [3] Å, subtracted from the positions of an open structure.
+        needed: [2] largest number of candidates and edges that was met.
+        did_buffer_overflow: whether something did not fit since the list was allocated.
+        plan: reach, cell and capacities.
+    """
+
+    senders: Array
+    receivers: Array
+    shifts: Array
+    reference: Array
+    wrap: Array
+    origin: Array
+    needed: Array
+    did_buffer_overflow: Array
+    plan: ListPlan = static()
+
+    def wrapped(self, positions: Array) -> Array:
+        """Returns positions [N, 3] Å in the cell, or about the centre of an open structure.
+
+        They move on continuously until the list is rebuilt.
+        """
+        cell = jnp.asarray(np.array(self.plan.cell), positions.dtype)
+        return positions - self.wrap.astype(positions.dtype) @ cell - self.origin
+
+    def refreshed(self, positions: Array) -> "NeighborList":
+        """Returns the list, rebuilt if an atom has moved by more than half the skin."""
+        moved = jnp.max(jnp.sum((positions - self.reference) ** 2, axis=1))
+        # Written so that NaN rebuilds too: the search ends, and the caller finds the NaN.
+        valid = moved <= (0.5 * self.plan.skin) ** 2
+        return jax.lax.cond(valid, lambda: self, lambda: build(positions, self.plan, self.needed))
+
+    def update(self, positions: Array) -> "NeighborList":
+        """Returns the list for new positions, with ``did_buffer_overflow`` kept up to date.
+
+        The equivalent of ``jax_md.partition.NeighborList.update``.
+        """
+        positions = jnp.asarray(positions, self.reference.dtype)
+        fresh = self.refreshed(positions)
+        needed = jnp.maximum(fresh.needed, jnp.array([0, 1]) * fresh.within_cutoff(positions).count)
+        overflow = self.did_buffer_overflow | jnp.any(needed > self.capacity)
+        return replace(fresh, needed=needed, did_buffer_overflow=overflow)
+
+    @property
+    def capacity(self) -> Array:
+        """[2] capacities for candidates and edges."""
+        return jnp.array([self.plan.candidates, self.plan.edges], jnp.int32)
+
+    def within_cutoff(self, positions: Array) -> Edges:
+        """Returns the candidates that are closer than the cutoff at these positions [N, 3] Å."""
+        wrapped = self.wrapped(positions)
+        cell = jnp.asarray(np.array(self.plan.cell), positions.dtype)
+        vectors = wrapped[self.receivers] - wrapped[self.senders]
+        vectors = vectors + self.shifts.astype(positions.dtype) @ cell
+        real = self.receivers < len(positions)
+        inside = real & (jnp.sum(vectors**2, axis=1) < self.plan.cutoff**2)
+        chosen, count = _where(inside, self.plan.edges)
+        keep = [_take(a, chosen, len(positions)) for a in (self.senders, self.receivers)]
+        return Edges(keep[0], keep[1], _take(self.shifts, chosen, 0), count)
+
+    def resized(self, plan: ListPlan) -> "NeighborList":
+        """Returns the same list with the array sizes of another plan (on the host)."""
+        n, extra = len(self.reference), plan.candidates - self.plan.candidates
+        pad = ((0, extra),)
+        return replace(
+            self,
+            senders=jnp.pad(self.senders, pad, constant_values=n),
+            receivers=jnp.pad(self.receivers, pad, constant_values=n),
+            shifts=jnp.pad(self.shifts, (*pad, (0, 0))),
+            did_buffer_overflow=jnp.zeros_like(self.did_buffer_overflow),
+            plan=plan,
+        )
+
+
+def build(positions: Array, plan: ListPlan, needed: Array | None = None) -> NeighborList:
+    """Returns the list of all pairs within cutoff + skin, at positions [N, 3] Å anywhere."""
+    dtype = positions.dtype
+    cell = np.array(plan.cell)
+    fractions = positions @ jnp.asarray(np.linalg.inv(cell), dtype)
+    wrap = jnp.floor(fractions).astype(jnp.int32) * jnp.asarray(np.array(plan.pbc, np.int32))
+    origin = jnp.mean(positions, axis=0) if plan.centred else jnp.zeros(3, dtype)
+    inside = positions - wrap.astype(dtype) @ jnp.asarray(cell, dtype) - origin
+    senders, receivers, shifts, count = _search(inside, plan)
+    found = jnp.stack([count, jnp.zeros_like(count)])
+    return NeighborList(
+        senders=senders,
+        receivers=receivers,
+        shifts=shifts,
+        reference=positions,
+        wrap=wrap,
+        origin=origin,
+        needed=found if needed is None else jnp.maximum(found, needed),
+        did_buffer_overflow=count > plan.candidates,
+        plan=plan,
+    )
+
+
+def _search(positions: Array, plan: ListPlan) -> tuple[Array, Array, Array, Array]:
+    """Senders, receivers, shifts and their number, block by block of receivers."""
+    n, images = len(positions), len(plan.images)
+    rows = max(1, min(n, PAIR_BLOCK // (n * images)))
+    blocks = -(-n // rows)
+    # A block's share of the capacity, doubled: a denser block counts as an overflow.
+    room = (
+        plan.candidates if blocks == 1 else min(plan.candidates, -(-2 * plan.candidates // blocks))
+    )
+
+    def block(index: Array) -> tuple[Array, Array, Array]:
+        receivers = index * rows + jnp.arange(rows)
+        close, shift = _close(positions, receivers, plan)
+        chosen, count = _where(close.ravel(), room)
+        row, rest = chosen // (n * images), chosen % (n * images)
+        sender, image = rest // images, rest % images
+        picked = jnp.asarray(plan.images)[image] + shift[jnp.minimum(row, rows - 1), sender]
+        edges = jnp.stack([sender, index * rows + row], axis=1).astype(jnp.int32)
+        return jnp.concatenate([edges, picked], axis=1), chosen < close.size, count
+
+    if blocks == 1:
+        packed, real, count = block(jnp.int32(0))
+    else:
+        parts, reals, counts = jax.lax.map(block, jnp.arange(blocks, dtype=jnp.int32))
+        flat = reals.ravel()
+        chosen, _ = _where(flat, plan.candidates)
+        packed, real = _take(parts.reshape(-1, 5), chosen, 0), chosen < flat.size
+        crowded = jnp.max(counts) * (-(-plan.candidates // room))
+        count = jnp.where(jnp.any(counts > room), jnp.maximum(crowded, counts.sum()), counts.sum())
+    senders, receivers = (jnp.where(real, packed[:, k], n) for k in (0, 1))
+    shifts = jnp.where(real[:, None], packed[:, 2:], 0)
+    return senders, receivers, shifts, count.astype(jnp.int32)
+
+
+def _close(positions: Array, receivers: Array, plan: ListPlan) -> tuple[Array, Array]:
+    """Which pairs [R, N, S] are within reach, and the nearest-image shifts [R, N, 3]."""
+    cell = np.array(plan.cell)
+    vectors = positions[jnp.minimum(receivers, len(positions) - 1)][:, None] - positions[None]
+    fractions = vectors @ jnp.asarray(np.linalg.inv(cell), positions.dtype)
+    shift = -jnp.round(fractions).astype(jnp.int32) * plan.nearest.astype(np.int32)
+    vectors = vectors + shift.astype(positions.dtype) @ jnp.asarray(cell, positions.dtype)
+    moved = vectors[:, :, None] + jnp.asarray(plan.images @ cell, positions.dtype)
+    close = jnp.sum(moved**2, axis=-1) < plan.reach**2
+    # An atom is no neighbour of itself; its nearest-image shift is zero.
+    itself = receivers[:, None] == jnp.arange(len(positions))
+    zero = np.all(plan.images == 0, axis=1)
+    real = (receivers < len(positions))[:, None, None]
+    return close & real & ~(itself[:, :, None] & zero), shift
+
+
+def _where(mask: Array, size: int) -> tuple[Array, Array]:
+    """Indices of the first ``size`` true entries, one past the end where there are none left."""
+    running = jnp.cumsum(mask, dtype=jnp.int32)
+    wanted = jnp.arange(1, size + 1, dtype=jnp.int32)
+    return jnp.searchsorted(running, wanted).astype(jnp.int32), running[-1]
+
+
+def _take(values: Array, index: Array, fill: int) -> Array:
+    return values.at[index].get(mode="fill", fill_value=fill)

@@ -1,0 +1,96 @@
+"""How a simulation is going: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+SECONDS_PER_DAY = 86_400.0
+
+
+class Progress:
+    """Shows steps, temperature, energy, ns/day and the time that is left.
+
+    Args:
+        steps: of the whole simulation.
+        timestep: fs.
+        stream: where to; standard error unless given.
+        interval: seconds between plain lines.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        timestep: float,
+        stream: TextIO | None = None,
+        interval: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps, self._timestep = steps, timestep
+        self._stream, self._interval, self._clock = stream or sys.stderr, interval, clock
+        self._bar: Any = None
+        self._first: tuple[int, float] | None = None
+        self._shown = -float("inf")
+
+    def start(self, step: int) -> None:
+        """Opens the bar, if this is a terminal."""
+        if self._stream.isatty():
+            self._bar = _open_bar(self._stream)
+            self._task = self._bar.add_task(
+                "md", total=self._steps, completed=step, detail="compiling"
+            )
+
+    def update(self, step: int, temperature: float, energy: float) -> None:
+        """Shows where the simulation stands.
+
+        Args:
+            step: steps taken.
+            temperature: K.
+            energy: kinetic and potential together, eV.
+        """
+        now = self._clock()
+        if self._first is None:
+            self._first = step, now
+        detail = f"{temperature:.0f} K  {energy:.4f} eV  {self._pace(step, now)}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, detail=detail)
+        elif now - self._shown >= self._interval or step == self._steps:
+            self._shown = now
+            print(f"step {step}/{self._steps}  {detail}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _pace(self, step: int, now: float) -> str:
+        first, begin = self._first or (step, now)
+        if step <= first or now <= begin:
+            return "compiling"
+        rate = (step - first) / (now - begin)
+        ns_per_day = rate * self._timestep * 1e-6 * SECONDS_PER_DAY
+        return f"{rate:.3g} steps/s  {ns_per_day:.3g} ns/day  {_clock_time((self._steps - step) / rate)} left"
+
+
+def _clock_time(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _open_bar(stream: TextIO) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=Console(file=stream),
+        refresh_per_second=4,
+    )
+    bar.start()
+    return bar

@@ -1,0 +1,318 @@
+"""Trajectories as extxyz and HDF5, of which a reader never meets half a frame."""
+
+import contextlib
+import dataclasses
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from electrojax.errors import ConfigError, DataError
+from electrojax.files import write_whole
+from electrojax.simulation.appending import GrowingFile
+
+UNITS = {
+    "positions": "Å",
+    "velocities": "Å/fs",
+    "forces": "eV/Å",
+    "energy": "eV",
+    "temperature": "K",
+    "dipole": "e·Å",
+    "charges": "e",
+    "multipoles": "e·Å^l, [q, y, z, x]",
+    "scf_steps": "",
+}
+"""Quantities that a trajectory may hold, with their units in HDF5."""
+
+FORMAT = "electrojax trajectory 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """What stays the same along a trajectory.
+
+    Attributes:
+        numbers: [N] atomic numbers.
+        masses: [N] amu.
+        cell: [3, 3] Å.
+        pbc: which lattice vectors repeat.
+        info: total charge (e), multiplicity and external field (V/Å).
+    """
+
+    numbers: np.ndarray
+    masses: np.ndarray
+    cell: np.ndarray
+    pbc: tuple[bool, bool, bool]
+    info: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One frame.
+
+    Attributes:
+        step: steps taken.
+        time: fs.
+        values: by the names of ``UNITS``.
+    """
+
+    step: int
+    time: float
+    values: Mapping[str, np.ndarray]
+
+
+class TrajectoryWriter(Protocol):
+    """A trajectory file that is being written."""
+
+    def append(self, frame: Snapshot) -> None:
+        """Appends a frame."""
+        ...
+
+    def sync(self) -> int:
+        """Sees every frame onto the disk and returns a mark to which the file can be cut back."""
+        ...
+
+    def close(self) -> None:
+        """Closes the file."""
+        ...
+
+
+def open_trajectory(
+    path: Path, structure: Structure, quantities: Sequence[str], mark: int | None = None
+) -> TrajectoryWriter:
+    """Returns the writer for a file's suffix: .h5 or .hdf5, else .xyz or .extxyz.
+
+    Args:
+        path: the file.
+        structure: what stays the same.
+        quantities: names of ``UNITS``; positions are always written.
+        mark: from :meth:`TrajectoryWriter.sync`, to go on from there; None starts the file afresh.
+
+    Raises:
+        ConfigError: for another suffix.
+        DataError: if the file cannot be written, or lacks frames that the mark says it has.
+    """
+    wanted = ("positions", *(q for q in quantities if q != "positions"))
+    if path.suffix in (".h5", ".hdf5"):
+        return Hdf5Trajectory(path, structure, wanted, mark)
+    if path.suffix in (".xyz", ".extxyz"):
+        return ExtxyzTrajectory(path, structure, wanted, mark)
+    raise ConfigError(
+        f"{path}: a trajectory needs the suffix .h5, .hdf5, .xyz or .extxyz, got {path.suffix!r}"
+    )
+
+
+class ExtxyzTrajectory:
+    """An extxyz file with one write per frame; velocities are kept as ASE's momenta."""
+
+    def __init__(
+        self, path: Path, structure: Structure, quantities: Sequence[str], mark: int | None
+    ) -> None:
+        self._structure, self._quantities = structure, quantities
+        self._file = GrowingFile(path, mark or 0)
+
+    def append(self, frame: Snapshot) -> None:
+        """Appends a frame, whole or not at all."""
+        chosen = {name: frame.values[name] for name in self._quantities if name in frame.values}
+        atoms = atoms_of(self._structure, dataclasses.replace(frame, values=chosen))
+        self._file.append(extxyz(atoms))
+
+    def sync(self) -> int:
+        """Sees every frame onto the disk; the mark is the file's size."""
+        self._file.sync()
+        return self._file.size
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class Hdf5Trajectory:
+    """An HDF5 file, one growing dataset per quantity.
+
+    It is written in HDF5's single-writer-multiple-reader mode, whose order of writes leaves a
+    readable file at every moment. After a kill it carries that mode's flag: read it with
+    ``h5py.File(path, swmr=True)``; resuming makes it plain again. ``step`` grows last, so its
+    length is the number of whole frames.
+    """
+
+    def __init__(
+        self, path: Path, structure: Structure, quantities: Sequence[str], mark: int | None
+    ) -> None:
+        self.path, self._structure, self._quantities = path, structure, tuple(quantities)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._create() if mark is None else self._reopen(mark)
+            self._length = mark or 0
+            self._file.swmr_mode = True
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise self._failed(error) from error
+
+    def append(self, frame: Snapshot) -> None:
+        """Appends a frame; it is on disk after :meth:`sync`."""
+        values = {"time": frame.time, **frame.values, "step": frame.step}
+        try:
+            self._length += 1
+            for name, dataset in self._growing():
+                dataset.resize(self._length, axis=0)
+                dataset[-1] = values[name]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def sync(self) -> int:
+        """Sees every frame onto the disk; the mark is the number of frames."""
+        try:
+            for _, dataset in self._growing():
+                dataset.flush()
+            self._file.flush()
+        except (OSError, RuntimeError) as error:
+            raise self._failed(error) from error
+        return self._length
+
+    def close(self) -> None:
+        """Closes the file."""
+        # After a failed write the close fails as well; the file on disk is whole.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            self._file.close()
+
+    def _growing(self) -> list[tuple[str, Any]]:
+        return [(name, self._file[name]) for name in ("time", *self._quantities, "step")]
+
+    def _create(self) -> Any:
+        import h5py
+
+        file = h5py.File(self.path, "w", libver="latest")
+        structure, n = self._structure, len(self._structure.numbers)
+        file.attrs["format"] = FORMAT
+        file.attrs["quantities"] = list(self._quantities)
+        for name, value in structure.info.items():
+            file.attrs[name] = value
+        for name in ("numbers", "masses", "cell", "pbc"):
+            file[name] = np.asarray(getattr(structure, name))
+        shapes = _shapes(n, self._quantities, structure)
+        for name, (shape, dtype) in shapes.items():
+            chunk = (max(1, min(1024, 65536 // max(1, int(np.prod(shape))))), *shape)
+            dataset = file.create_dataset(
+                name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
+            )
+            dataset.attrs["unit"] = {"time": "fs", "step": ""}.get(name, UNITS.get(name, ""))
+        return file
+
+    def _reopen(self, frames: int) -> Any:
+        import h5py
+
+        if not self.path.is_file():
+            raise DataError(f"{self.path}: is gone, but the checkpoint needs it; start afresh")
+        try:
+            file = h5py.File(self.path, "r+", libver="latest")
+        except OSError:
+            self._make_plain()
+            file = h5py.File(self.path, "r+", libver="latest")
+        self._quantities = tuple(str(q) for q in file.attrs["quantities"])
+        if len(file["step"]) < frames:
+            raise DataError(
+                f"{self.path}: holds {len(file['step'])} frames, but the checkpoint saw {frames}; "
+                "restore the file, or start the run afresh in another folder"
+            )
+        for name in ("time", *self._quantities, "step"):
+            file[name].resize(frames, axis=0)
+        return file
+
+    def _make_plain(self) -> None:
+        """Rewrites a file that a killed process left flagged as being written."""
+        import h5py
+
+        with h5py.File(self.path, "r", swmr=True, libver="latest") as old:
+            buffer = self.path.with_name(f".{self.path.name}.copy")
+            with h5py.File(buffer, "w", libver="latest") as new:
+                for name in old:
+                    old.copy(name, new)
+                for name, value in old.attrs.items():
+                    new.attrs[name] = value
+        os.replace(buffer, self.path)
+
+    def _failed(self, error: Exception) -> DataError:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        return DataError(
+            f"{self.path}: could not be written ({reason}); frames up to the last checkpoint are "
+            "kept, free some space and resume"
+        )
+
+
+def _shapes(
+    n: int, quantities: Sequence[str], structure: Structure
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Trailing shape and dtype of every growing dataset."""
+    components = int(structure.info.get("multipole_components", 1))
+    by_name = {
+        **dict.fromkeys(("positions", "velocities", "forces"), (n, 3)),
+        "dipole": (3,),
+        "charges": (n,),
+        "multipoles": (n, components),
+    }
+    kinds = {"scf_steps": "i4", "step": "i8"}
+    names = ("step", "time", *quantities)
+    return {name: (by_name.get(name, ()), kinds.get(name, "f8")) for name in names}
+
+
+def atoms_of(structure: Structure, frame: Snapshot) -> Any:
+    """Returns a frame as ``ase.Atoms`` with its results in a calculator, in ASE's units."""
+    from ase import Atoms, units
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    values = dict(frame.values)
+    atoms = Atoms(
+        numbers=structure.numbers,
+        positions=values.pop("positions"),
+        cell=structure.cell,
+        pbc=structure.pbc,
+    )
+    atoms.info = {"step": frame.step, "time": frame.time, **structure.info}
+    atoms.info.pop("multipole_components", None)
+    if "velocities" in values:
+        atoms.set_velocities(values.pop("velocities") / units.fs)
+    for name in ("temperature", "scf_steps"):
+        if name in values:
+            atoms.info[name] = np.asarray(values.pop(name)).item()
+    if "multipoles" in values:
+        atoms.arrays["multipoles"] = np.asarray(values.pop("multipoles"))
+    atoms.calc = SinglePointCalculator(atoms, **values)
+    return atoms
+
+
+def extxyz(atoms: Any) -> bytes:
+    """Returns the text of one extxyz frame."""
+    import ase.io
+
+    text = io.StringIO()
+    ase.io.write(text, atoms, format="extxyz")
+    return text.getvalue().encode()
+
+
+def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Returns every dataset of an HDF5 trajectory by name, cut to whole frames.
+
+    Works while it is being written, and after its writer was killed.
+
+    Raises:
+        DataError: if it is missing or no trajectory of electrojax.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", swmr=True, libver="latest") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise DataError(f"{path}: is no trajectory written by electrojax")
+            frames = len(file["step"])
+            growing = {"step", "time", *(str(q) for q in file.attrs["quantities"])}
+            return {k: v[:frames] if k in growing else v[()] for k, v in file.items()}
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read as HDF5 ({error})") from error
+
+
+def write_frame(path: Path, structure: Structure, frame: Snapshot) -> None:
+    """Writes one frame as extxyz, whole or not at all."""
+    write_whole(path, extxyz(atoms_of(structure, frame)))
