@@ -151,9 +151,7 @@ def test_total_charge_is_conserved(x64, backbone, solver):
 def test_float32_agrees_with_float64(backbone, solver, boundary):
     frame = structure(boundary)
     with jax.enable_x64(True):
-        exact = compiled(backbone, solver)(
-            system_of(potential(backbone, solver), [frame])
-        )
+        exact = compiled(backbone, solver)(system_of(potential(backbone, solver), [frame]))
         exact = jax.device_get(exact)
     single = compiled(backbone, solver, "float32")(
         system_of(potential(backbone, solver, "float32"), [frame])
@@ -200,9 +198,7 @@ def test_parameter_gradient_of_a_force_loss(x64, solver, boundary):
 
     flat, unravel = jax.flatten_util.ravel_pytree(model.params)
     gradient, _ = jax.flatten_util.ravel_pytree(jax.jit(jax.grad(loss))(model.params))
-    testing.assert_gradient(
-        lambda x: float(loss(unravel(x))), gradient, flat, rtol=1e-6, step=0.02
-    )
+    testing.assert_gradient(lambda x: float(loss(unravel(x))), gradient, flat, rtol=1e-6, step=0.02)
 
 
 @pytest.mark.parametrize("solver", ["local", "local-free"])

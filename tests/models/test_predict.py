@@ -1,0 +1,105 @@
+"""ej.predict: one or many, any order, any mixture; and errors for what cannot be predicted."""
+
+import dataclasses
+
+import ase
+import numpy as np
+import pytest
+
+import electrojax as ej
+from electrojax import testing
+from electrojax.errors import ConfigError, DataError
+from electrojax.models.potential import assemble
+from electrojax.models.predict import predict_frames
+from electrojax.system.atoms import frame_from_atoms
+from tests.conformance.models import STATISTICS, potential
+
+
+@pytest.fixture(scope="module")
+def model():
+    return potential("light", "local", "float64")
+
+
+def frames(rng):
+    return [
+        testing.cluster(rng, n=5),
+        testing.crystal(rng),
+        testing.cluster(rng, n=9, total_charge=1.0),
+    ]
+
+
+def test_many_equal_one_by_one(model, rng):
+    structures = frames(rng)
+    together = predict_frames(model, structures)
+    for frame, prediction in zip(structures, together):
+        (alone,) = predict_frames(model, [frame])
+        np.testing.assert_allclose(prediction.energy, alone.energy, rtol=1e-12)
+        np.testing.assert_allclose(prediction.forces, alone.forces, atol=1e-10)
+        np.testing.assert_allclose(prediction.charges.sum(), frame.total_charge, atol=1e-12)
+        atomic = np.dot(np.bincount(frame.numbers, minlength=9)[[1, 8]], STATISTICS.atomic_energies)
+        np.testing.assert_allclose(prediction.energies["atomic"], atomic)
+        np.testing.assert_allclose(sum(prediction.energies.values()), prediction.energy)
+    assert np.isnan(together[0].stress).all() and np.isfinite(together[1].stress).all()
+    assert np.isnan(together[1].dipole).all() and np.isfinite(together[0].dipole).all()
+
+
+def test_single_atoms_object_and_list(model, rng):
+    frame = testing.cluster(rng)
+    atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions, info={"total_charge": 1})
+    one, many = ej.predict(model, atoms), ej.predict(model, [atoms])
+    assert one.energy == many[0].energy
+    np.testing.assert_allclose(one.charges.sum(), 1.0, atol=1e-12)
+
+
+def test_unknown_element(model, rng):
+    frame = testing.cluster(rng, numbers=(1, 16))
+    with pytest.raises(DataError, match="element S is not known.*H, O"):
+        predict_frames(model, [frame])
+
+
+def test_field_needs_open_boundaries(model, rng):
+    frame = testing.crystal(rng, external_field=np.array([0.0, 0.0, 0.1]))
+    with pytest.raises(DataError, match="external field needs open boundaries"):
+        predict_frames(model, [frame])
+
+
+def test_slab_is_refused_where_no_engine_exists(model, rng):
+    with pytest.raises(ConfigError, match="slab"):
+        predict_frames(model, [testing.crystal(rng, pbc=(True, True, False))])
+
+
+def test_slab_works_without_charges(rng):
+    none = potential("light", "none", "float64")
+    frame = testing.crystal(rng, pbc=(True, True, False))
+    (prediction,) = predict_frames(none, [frame])
+    assert np.isfinite(prediction.forces).all()
+
+
+def test_unknown_kind_and_option():
+    config = dict(potential("light", "none").config)
+    with pytest.raises(ConfigError, match="magic.*choose from"):
+        assemble({**config, "solver": {"kind": "magic"}}, STATISTICS, "float32")
+    with pytest.raises(ConfigError, match="model.solver.*strength"):
+        assemble({**config, "solver": {"kind": "none", "strength": 2}}, STATISTICS, "float32")
+
+
+def test_inputs_of_atoms_are_checked():
+    with pytest.raises(DataError, match="no atoms"):
+        frame_from_atoms(ase.Atoms())
+    atoms = ase.Atoms("H", info={"external_field": [1.0, 2.0]})
+    with pytest.raises(DataError, match="3 components"):
+        frame_from_atoms(atoms, "frame 3")
+    atoms.info = {"total_charge": float("nan")}
+    with pytest.raises(DataError, match="not finite"):
+        frame_from_atoms(atoms)
+
+
+def test_one_atom_and_far_apart_atoms(model):
+    lonely = dataclasses.replace(
+        testing.cluster(np.random.default_rng(0), n=1), numbers=np.array([8])
+    )
+    apart = dataclasses.replace(
+        testing.cluster(np.random.default_rng(0), n=2), positions=np.array([[0.0] * 3, [50.0] * 3])
+    )
+    for prediction in predict_frames(model, [lonely, apart]):
+        assert np.isfinite(prediction.energy) and np.isfinite(prediction.forces).all()
