@@ -13,7 +13,7 @@ from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, System
-from electrojax.typing import Array, replace, struct
+from electrojax.typing import Array, ArrayLike, replace, struct
 
 WarmStart = Literal["none", "last", "extrapolate"]
 
@@ -64,7 +64,7 @@ class MovingSystem:
     plan: ListPlan
     source: str
 
-    def allocate(self, positions: np.ndarray, spare: float = 1.3) -> NeighborList:
+    def allocate(self, positions: ArrayLike, spare: float = 1.3) -> NeighborList:
         """Returns a list with room for what these positions need and some spare (on the host).
 
         Args:
@@ -140,7 +140,7 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
 def guess_from(
     last: Evaluation | None, warm_start: WarmStart, dtype: np.dtype
 ) -> ChargeGuess | None:
-    """Returns the density from which a step's charge solver starts: 2 p_n − p_{n−1}, p_n or none."""
+    """Returns the density that starts a step's charge solver: 2 p_n − p_{n−1}, p_n or none."""
     if last is None or warm_start == "none":
         return None
     p, level = last.multipoles, last.fermi_level
@@ -168,6 +168,14 @@ def evaluation_of(
         multipoles=jnp.stack([multipoles, previous[0]]),
         fermi_level=jnp.stack([prediction.fermi_level, previous[1]]),
     )
+
+
+def in_precision(model: Potential, precision: str | None) -> Potential:
+    """Returns a model that computes in another precision; None keeps its own."""
+    if precision is None or precision == model.precision:
+        return model
+    params = jax.tree.map(lambda p: np.asarray(p).astype(precision), model.params)
+    return dataclasses.replace(model, precision=precision, params=params)
 
 
 def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -39,13 +39,12 @@ class Motion:
 
 
 class Integrator(Protocol):
-    """The two halves of a step; forces [N, 3] eV/Å are those of the positions at hand.
+    """The two halves of a step; forces [N, 3] eV/Å are those of the positions at hand."""
 
-    Attributes:
-        masses: [N, 1] amu.
-    """
-
-    masses: Array
+    @property
+    def masses(self) -> Array:
+        """[N, 1] amu."""
+        ...
 
     def first_half(self, motion: Motion, forces: Array) -> Motion:
         """Returns the motion with the new positions and half-way velocities."""
@@ -155,7 +154,7 @@ class NoseHoover:
     thermal_energy: Array
     relaxation: Array
     freedom: Array
-    weights: tuple[float, ...] = static(SUZUKI_YOSHIDA)
+    weights: tuple[float, ...] = static(default=SUZUKI_YOSHIDA)
 
     def first_half(self, motion: Motion, forces: Array) -> Motion:
         """Returns the motion after the thermostat, half a kick and a drift."""

@@ -71,7 +71,8 @@ class Progress:
             return "compiling"
         rate = (step - first) / (now - begin)
         ns_per_day = rate * self._timestep * 1e-6 * SECONDS_PER_DAY
-        return f"{rate:.3g} steps/s  {ns_per_day:.3g} ns/day  {_clock_time((self._steps - step) / rate)} left"
+        left = _clock_time((self._steps - step) / rate)
+        return f"{rate:.3g} steps/s  {ns_per_day:.3g} ns/day  {left} left"
 
 
 def _clock_time(seconds: float) -> str:

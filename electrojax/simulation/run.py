@@ -30,6 +30,9 @@ from electrojax.simulation.trajectory import (
 LONGEST_BLOCK = 2.0
 """Seconds after which a block ends, so that a signal is answered."""
 
+SYNC_EVERY = 1.0
+"""Seconds after which new frames are seen onto the disk, so that a reader can follow."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -123,8 +126,11 @@ class _Run:
         self._log = GrowingFile(
             job.folder / "thermo.jsonl", 0 if marks is None else marks["thermo"]
         )
-        self._frames: TrajectoryWriter | None = open_trajectory(
-            job.trajectory, job.structure, job.quantities, marks and marks["trajectory"]
+        self._frames: TrajectoryWriter = open_trajectory(
+            job.trajectory,
+            job.structure,
+            job.quantities,
+            None if marks is None else marks["trajectory"],
         )
         if start is None:
             self.state = job.engine.start(job.motion, job.capacity)
@@ -161,14 +167,13 @@ class _Run:
     def close(self) -> None:
         """Closes the files."""
         self._log.close()
-        if self._frames is not None:
-            self._frames.close()
+        self._frames.close()
         if self._progress:
             self._progress.close()
 
     def save(self) -> None:
         """Writes a checkpoint, after the files that it marks are on the disk."""
-        if self._saved == self.step or self._frames is None:
+        if self._saved == self.step:
             return
         marks = {"trajectory": self._frames.sync(), "thermo": self._log.size}
         self._log.sync()
@@ -204,11 +209,10 @@ class _Run:
         line, frame = observe(self.job, self.state)
         text = {k: v if _finite(v) else None for k, v in line.items()}
         self._log.append((json.dumps(text) + "\n").encode())
-        if self._frames is not None:
-            self._frames.append(frame)
-            if time.monotonic() - self._synced > 1.0:
-                self._frames.sync()
-                self._synced = time.monotonic()
+        self._frames.append(frame)
+        if time.monotonic() - self._synced > SYNC_EVERY:
+            self._frames.sync()
+            self._synced = time.monotonic()
         if self._progress:
             self._progress.update(self.step, line["temperature"], line["total"])
 

@@ -1,0 +1,21 @@
+"""electrojax md: simulate with a trained model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from electrojax.cli.options import SetOption
+
+
+def md(
+    run: Annotated[Path, typer.Argument(help="An md file.")],
+    set_: SetOption = None,
+    resume: Annotated[
+        str, typer.Option(help="auto: go on from the last checkpoint; never: refuse a used folder.")
+    ] = "never",
+) -> None:
+    """Simulate molecular dynamics with a trained model, as a file describes."""
+    from electrojax.config.simulation import run_md
+
+    run_md(run, set_ or [], resume, print)
