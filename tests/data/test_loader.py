@@ -122,6 +122,22 @@ def test_more_buckets_waste_less(rng):
     assert waste[1] < 0.5 * waste[0]
 
 
+def test_structures_of_one_size_are_told_apart_by_their_edges(rng):
+    sparse = [build_sample(cluster(rng, 12, spacing=2.0), 4.0) for _ in range(20)]
+    dense = [build_sample(cluster(rng, 12, spacing=0.6), 4.0) for _ in range(20)]
+    plan = plan_buckets(sparse + dense, graphs=1, buckets=2)
+    chosen = [plan.bucket_of(sample) for sample in sparse + dense]
+    assert chosen == [0] * 20 + [1] * 20
+
+
+def test_held_out_structures_with_a_finer_k_box_fit(rng):
+    coarse, fine = (build_sample(crystal(rng), 3.0, box) for box in ((2, 2, 2), (2, 5, 3)))
+    plan = plan_buckets([coarse], held_out=[fine])
+    ((batch, _),) = Loader([coarse, fine], plan_buckets([coarse, fine])).epoch(0)
+    assert plan.buckets[0].capacity.k_box == batch.system.k_box == (2, 5, 3)
+    assert seen(Loader([fine], plan)) == [0]
+
+
 def test_held_out_structures_share_the_shapes(rng):
     train = clusters(rng, rng.integers(2, 9, 32))
     valid = clusters(rng, [3, 25, 4, 8])
