@@ -90,9 +90,10 @@ def learning_curve(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Returns loss and validation errors against the epoch, one point per metrics record.
 
     Args:
-        records: the lines of a metrics.jsonl.
+        records: the lines of a metrics.jsonl; of an epoch that was done again, the last one counts.
         title: such as the name of the run.
     """
+    records = epoch_records(records)
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     losses, errors = figure.subplots(1, 2)
     for name, color in (("train/loss", MUTED), ("valid/loss", FILL)):
@@ -127,6 +128,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{number}: not a JSON record ({error.msg})") from error
     return records
+
+
+def epoch_records(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the metrics of each epoch, in order, without events and final metrics.
+
+    Epochs that a run did again, after it was killed or rolled back, count once: the last time.
+    """
+    epochs = [r for r in records if "epoch" in r and not r.get("final") and "event" not in r]
+    by_epoch = {r["epoch"]: r for r in epochs}
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

@@ -1,5 +1,6 @@
 """The command line: one short file per verb, heavy imports inside the verb."""
 
+import signal
 import sys
 
 import typer
@@ -32,6 +33,8 @@ def main() -> None:
     Exit codes: 0 done, 2 configuration or data wrong and nothing started, 3 numerical failure,
     130 interrupted and resumable.
     """
+    # Runs take both signals in between their steps; outside of them SIGTERM acts as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()()
     except ElectrojaxError as error:
@@ -41,3 +44,5 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume auto continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,8 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from electrojax.config.resolve import resolved_yaml
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
 from electrojax.files import write_whole
+from electrojax.locking import LOCK, lock_folder
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "e3nn-jax", "numpy", "ase", "orbax-checkpoint")
 
 
-def prepare_folder(job: Job, resume: bool) -> bool:
-    """Writes the configuration and the environment into the run folder.
+@contextmanager
+def run_folder(job: Job, resume: bool) -> Iterator[bool]:
+    """Holds the run folder for this process, with the configuration and environment written in it.
 
     Args:
         job: the run.
@@ -29,21 +33,58 @@ def prepare_folder(job: Job, resume: bool) -> bool:
         Whether the folder existed, and so may hold a checkpoint.
 
     Raises:
-        DataError: if it exists and ``resume`` is false; nothing is changed then.
+        DataError: if it exists and ``resume`` is false, holds another run, or another process is
+            using it; nothing is changed then, and no folder is left behind.
     """
     folder = job.folder
-    existed = (folder / "resolved.yaml").exists()
-    if folder.exists() and any(folder.iterdir()) and not resume:
+    _check_unused(folder, resume)
+    made = _make(folder)
+    try:
+        with lock_folder(folder):
+            _check_unused(folder, resume)  # another process may have finished a run meanwhile
+            existed = _prepare(job)
+            made = False
+            yield existed
+    finally:
+        if made:
+            with suppress(OSError):
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+
+
+def _check_unused(folder: Path, resume: bool) -> None:
+    if resume or not folder.exists():
+        return
+    if not folder.is_dir() or any(entry.name != LOCK for entry in folder.iterdir()):
         raise DataError(
             f"{folder}: exists already; continue it with --resume auto, or choose another run.name"
         )
+
+
+def _make(folder: Path) -> bool:
+    """Makes the folder unless it exists; returns whether it was made."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be made ({error.strerror}); choose another run.dir or run.name"
+        ) from error
+    return True
+
+
+def _prepare(job: Job) -> bool:
+    """Writes configuration and environment; returns whether a run was there already."""
+    folder, now = job.folder, environment(job)
+    existed = (folder / "resolved.yaml").exists()
     if existed:
         _check_same(job, folder)
+        _check_same_data(now["data"], folder / "environment.json")
     write_whole(folder / "config.yaml", job.run.files[0].read_bytes())
+    write_whole(folder / "environment.json", (json.dumps(now, indent=1) + "\n").encode())
     write_whole(folder / "resolved.yaml", resolved_yaml(job.run.config).encode())
-    write_whole(
-        folder / "environment.json", (json.dumps(environment(job), indent=1) + "\n").encode()
-    )
     return existed
 
 
@@ -75,7 +116,7 @@ def _check_same(job: Job, folder: Path) -> None:
     new = yaml.safe_load(resolved_yaml(job.run.config))
     for plain in (old, new):
         plain["train"].pop("checkpoint", None)
-        plain.pop("run", None)
+        plain["run"] = {key: plain["run"][key] for key in ("seed", "precision")}
         plain.pop("loggers", None)
         for stage in plain["train"]["stages"]:
             stage.pop("epochs", None)
@@ -85,6 +126,20 @@ def _check_same(job: Job, folder: Path) -> None:
                 f"{folder}: was run with another `{section}` section (its resolved.yaml tells); "
                 "resume with the same configuration, or choose another run.name"
             )
+
+
+def _check_same_data(now: Mapping[str, str], path: Path) -> None:
+    """A resumed run must read the same files, wherever they are now."""
+    try:
+        before = json.loads(path.read_text())["data"]
+    except (OSError, ValueError, KeyError):
+        return  # from a run that was killed before it was written: nothing was trained
+    changed = [p for p, digest in now.items() if digest not in before.values()]
+    if changed:
+        raise DataError(
+            f"{changed[0]}: is not the file that {path.parent} was trained on (its SHA-256 "
+            "changed); restore it, or choose another run.name"
+        )
 
 
 def _data_paths(job: Job) -> list[str]:

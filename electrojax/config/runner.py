@@ -10,9 +10,8 @@ import numpy as np
 
 from electrojax.analysis import plots
 from electrojax.config.build import Job, build_training, open_job
-from electrojax.config.folder import prepare_folder
+from electrojax.config.folder import run_folder
 from electrojax.errors import ConfigError
-from electrojax.locking import lock_folder
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.training.callbacks import (
@@ -51,8 +50,7 @@ def run_training(path: Path, overrides: Sequence[str], resume: str, report: Repo
     state, stages, selection = build_training(job)
     for warning in job.warnings:
         report(f"warning: {warning}")
-    existed = prepare_folder(job, resume == "auto")
-    with lock_folder(job.folder):
+    with run_folder(job, resume == "auto") as existed:
         store = CheckpointStore(job.folder / "checkpoints")
         start = store.restore(state) if existed and store.latest is not None else None
         logger = JsonlLogger(job.folder / "metrics.jsonl")
@@ -98,7 +96,7 @@ def plot_run(job: Job, split: str, predictions: Sequence[SamplePrediction]) -> N
     labels = [sample.labels for sample in job.samples[split]]
     save_parity_plots(labels, predictions, job.potential.provides, folder, f"{name}, {split} set")
     records = plots.read_metrics(job.folder / "metrics.jsonl")
-    curve = plots.learning_curve([r for r in records if not r.get("final")], name)
+    curve = plots.learning_curve(records, name)
     plots.save_figure(curve, folder / "learning_curve.png")
 
 

@@ -20,6 +20,9 @@ class JsonlLogger(Callback):
     Lines are never rewritten. Only a last line without its end, which a killed process may leave
     behind, is cut off before the first append. Numbers that are not finite become null.
 
+    Epochs that a run does again, after a kill or a roll back, are written again: the last record of
+    an epoch counts. The line before them tells why: its ``event`` is ``resume`` or ``rollback``.
+
     Args:
         path: such as ``runs/water/metrics.jsonl``.
     """
@@ -33,6 +36,10 @@ class JsonlLogger(Callback):
 
     def on_epoch(self, run: Run, record: Record) -> None:
         """Appends one line and sees it onto the disk."""
+        self.write(record)
+
+    def on_event(self, run: Run, record: Record) -> None:
+        """Appends one line that tells of it."""
         self.write(record)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -117,7 +124,9 @@ class Checkpointer(Callback):
 
     def save(self, run: Run) -> None:
         """Saves now."""
-        self.store.save(run.snapshot())
+        snapshot = run.snapshot()
+        self.store.save(snapshot)
+        run.saved = snapshot
         self._last = self._clock()
 
     def _late(self) -> bool:
@@ -205,6 +214,14 @@ class Progress(Callback):
             head = f"epoch {record['epoch']}/{run.total_epochs} {record['stage']}"
             self._print(f"{head}  {_detail(record)}  {self._remaining(run, now)} left")
 
+    def on_event(self, run: Run, record: Record) -> None:
+        """Says what happened."""
+        line = _told(record)
+        if line and self._bar is not None:
+            self._bar.console.print(line, highlight=False, markup=False)
+        elif line:
+            self._print(line)
+
     def on_close(self, run: Run) -> None:
         """Gives the terminal back."""
         if self._bar is not None:
@@ -251,6 +268,18 @@ SHOWN = (
 def _detail(record: Mapping[str, Any]) -> str:
     parts = [f"{short} {record[n]:.4g}{unit}" for n, short, unit in SHOWN if n in record]
     return "  ".join(parts)
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    """One line about an event; nothing about a stop, whose error message is shown anyway."""
+    if record["event"] == "resume":
+        return f"resumed after epoch {record['epoch']}, step {record['step']}"
+    if record["event"] == "rollback":
+        return (
+            f"{record['reason']}; going on from step {record['to_step']} with "
+            f"{record['rate_factor']:g} times the learning rate"
+        )
+    return ""
 
 
 def _plain(value: Any) -> Any:

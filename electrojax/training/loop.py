@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from electrojax.interruption import Interruption
 from electrojax.training.evaluation import Loader
-from electrojax.training.interruption import Interruption
 from electrojax.training.position import Selection, Snapshot
 from electrojax.training.run import Callback, Describe, Record, Run, Stage
 from electrojax.training.step import EvalStep, Params, TrainState, to_host
@@ -51,6 +51,9 @@ def fit(
     weights, it is sought within the last stage that has other weights than the one before it.
     Optimizer moments and moving average carry over from stage to stage.
 
+    A loss or gradient that is not finite takes the run back to its last checkpoint (or its start),
+    from where it goes on with half the learning rate; the second one ends it.
+
     Args:
         state: from :func:`electrojax.training.step.init_state`; it is consumed.
         stages: what to do, in order.
@@ -65,7 +68,8 @@ def fit(
         describe: names structures of the ``train`` or ``valid`` set by their indices, for errors.
 
     Raises:
-        NonFiniteError: if a loss or gradient is not finite; names epoch, step and structures.
+        NonFiniteError: if a loss or gradient is not finite for the second time; names epoch, step
+            and structures.
         KeyboardInterrupt: after SIGINT or SIGTERM, once the callbacks have saved.
         ConfigError: if the selection's metric is not measured.
         DataError: if the training loader is empty.
@@ -77,6 +81,9 @@ def fit(
     with Interruption() as interruption:
         try:
             run.notify("on_start")
+            if start is not None:
+                at = {"epoch": run.position.epoch, "step": run.position.step}
+                run.notify("on_event", {"event": "resume", **at})
             run.train(interruption)
             run.notify("on_complete")
         except KeyboardInterrupt:

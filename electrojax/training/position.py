@@ -56,6 +56,7 @@ class Position:
         epoch: finished epochs of the run.
         batch: finished batches of the current epoch.
         step: steps of the run.
+        rate_factor: of the learning rate; below 1 after a loss that was not finite.
         best: the best validation so far.
         sums: what the finished batches of the current epoch reported.
     """
@@ -65,6 +66,7 @@ class Position:
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    rate_factor: float = 1.0
     best: Best = dataclasses.field(default_factory=Best)
     sums: Sums = dataclasses.field(default_factory=Sums)
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import ConfigError, ConvergenceError, DataError
+from electrojax.interruption import Interruption
 from electrojax.training.evaluation import IN_FLIGHT, Loader, predict_batches, summary
-from electrojax.training.interruption import Interruption
 from electrojax.training.metrics import Sums
 from electrojax.training.optimizer import Schedule
 from electrojax.training.position import Position, Selection, Snapshot
@@ -31,6 +31,9 @@ from electrojax.training.step import (
 
 Record = dict[str, Any]
 """The metrics of one epoch, by name."""
+
+LOWERED = 0.5
+"""Factor of the learning rate after a loss that was not finite; a second one ends the run."""
 
 Describe = Callable[[str, Sequence[int]], str]
 """Names structures for a message, from their split (train or valid) and their indices in it."""
@@ -81,6 +84,9 @@ class Callback:
     def on_epoch(self, run: "Run", record: Record) -> None:
         """Called after every epoch, with its metrics; ``record`` is complete."""
 
+    def on_event(self, run: "Run", record: Record) -> None:
+        """Called when the run was resumed, rolled back or stopped; ``event`` says which."""
+
     def on_interrupt(self, run: "Run") -> None:
         """Called when a signal stops the run, between two steps."""
 
@@ -98,6 +104,7 @@ class Run:
         state: the training state; its arrays are donated to the next step.
         position: how far the run has come.
         best: the best moving average so far, as NumPy arrays.
+        saved: the last checkpoint, or the start; where a loss that is not finite leads back to.
         stages: what to do.
         batches: per epoch.
         last_loss: of the newest step that the host has heard of.
@@ -130,6 +137,7 @@ class Run:
         self._pending: deque[tuple[int, Sequence[int], Any]] = deque()
         if self.batches == 0:
             raise DataError("training: the training set has no batches; give it some structures")
+        self.saved = self.snapshot()
 
     @property
     def stage(self) -> Stage:
@@ -146,7 +154,7 @@ class Run:
     def learning_rate(self) -> float:
         """Of the next step."""
         done = self.position.stage_epoch + self.position.batch / self.batches
-        return self.stage.learning_rate(done / self.stage.epochs)
+        return self.position.rate_factor * self.stage.learning_rate(done / self.stage.epochs)
 
     @property
     def programs(self) -> int:
@@ -165,6 +173,8 @@ class Run:
 
     def resume(self, start: Snapshot) -> None:
         """Takes up a run where a snapshot left it."""
+        self._pending.clear()
+        self.saved = start
         self.state = jax.tree.map(jnp.array, start.state)
         self.best = start.best
         self.position = Position.from_plain(start.position.plain())
@@ -175,17 +185,46 @@ class Run:
             getattr(callback, event)(self, *arguments)
 
     def train(self, interruption: Interruption) -> None:
-        """Runs the stages that are left."""
-        while True:
-            if self.position.stage_epoch >= self.stage.epochs:
-                if self.position.stage + 1 == len(self.stages):
-                    return  # the position stays here, so that a longer stage can go on from it
-                self._next_stage()
-                continue
-            record = self._epoch(interruption)
-            self.records.append(record)
-            self.notify("on_epoch", record)
-            _stop_if(interruption)
+        """Runs the stages that are left; a first loss that is not finite is trained around.
+
+        Raises:
+            NonFiniteError: at the second one.
+        """
+        while self._epochs_left():
+            try:
+                record = self._epoch(interruption)
+            except NonFiniteError as error:
+                self._roll_back(error)
+            else:
+                self.records.append(record)
+                self.notify("on_epoch", record)
+            self._stop_if(interruption)
+
+    def _epochs_left(self) -> bool:
+        """Moves on to the next stage where one is finished; false after the last."""
+        while self.position.stage_epoch >= self.stage.epochs:
+            if self.position.stage + 1 == len(self.stages):
+                return False  # the position stays here, so that a longer stage can go on from it
+            self._next_stage()
+        return True
+
+    def _roll_back(self, error: NonFiniteError) -> None:
+        """Goes back to the last checkpoint with a lower learning rate, the first time."""
+        record = {"epoch": error.epoch, "step": error.step, "reason": str(error)}
+        if self.position.rate_factor < 1:
+            self.notify("on_event", {"event": "stop", **record})
+            raise error
+        self.resume(self.saved)
+        position = self.position
+        position.rate_factor = LOWERED
+        self.records = [r for r in self.records if r["epoch"] <= position.epoch]
+        back = {"to_epoch": position.epoch, "to_step": position.step}
+        self.notify("on_event", {"event": "rollback", **record, **back, "rate_factor": LOWERED})
+
+    def _stop_if(self, interruption: Interruption) -> None:
+        if interruption.requested:
+            self.collect()  # a bad step must be known before the run is saved
+            raise KeyboardInterrupt
 
     def collect(self, allowed: int = 0) -> None:
         """Takes in what steps reported, until only some are left on the device.
@@ -247,7 +286,7 @@ class Run:
                 self.collect(IN_FLIGHT)
                 self.notify("on_step")
                 if position.batch < self.batches:
-                    _stop_if(interruption)
+                    self._stop_if(interruption)
         finally:
             close = getattr(batches, "close", None)
             if close is not None:
@@ -303,8 +342,9 @@ class Run:
         self, what: str, step: int, indices: Sequence[int], split: str = "train"
     ) -> NonFiniteError:
         epoch = self.position.epoch + 1
+        again = " again, at a lowered learning rate" if self.position.rate_factor < 1 else ""
         message = (
-            f"epoch {epoch}, step {step}: the {what} is not a finite number; "
+            f"epoch {epoch}, step {step}: the {what} is not a finite number{again}; "
             f"{self._describe(split, indices)}; lower the learning rate or look at these structures"
         )
         return NonFiniteError(message, epoch, step, indices)
@@ -312,8 +352,3 @@ class Run:
 
 def _other_loss(one: Stage, other: Stage) -> bool:
     return dict(one.weights) != dict(other.weights)
-
-
-def _stop_if(interruption: Interruption) -> None:
-    if interruption.requested:
-        raise KeyboardInterrupt

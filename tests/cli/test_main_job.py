@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 import electrojax as ej
+from electrojax.analysis.plots import epoch_records
 from electrojax.data.datasets import builtin_path
 
 
@@ -118,7 +119,8 @@ def test_resume_with_more_epochs_appends(electrojax, tmp_path, monkeypatch):
     more = electrojax("train", "tiny.yaml", "--set", "train.epochs=2", "--resume", "auto")
     assert more.code == 0, more.err
     assert (folder / "metrics.jsonl").read_text().startswith(first)
-    assert [r["epoch"] for r in records(folder) if not r.get("final")] == [1, 2]
+    assert [r["epoch"] for r in epoch_records(records(folder))] == [1, 2]
+    assert [r["event"] for r in records(folder) if "event" in r] == ["resume"]
     other = electrojax(
         "train", "tiny.yaml", "--set", "model.backbone.channels=4", "--resume", "auto"
     )
