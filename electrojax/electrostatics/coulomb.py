@@ -42,12 +42,18 @@ class CoulombEngine(Protocol):
         ...
 
 
+PERIODIC_METHODS: dict[str, type] = {"direct": PeriodicCoulomb}
+"""Ways to sum a periodic system; every engine has the fields accuracy and self_interaction."""
+
 COULOMB: dict[str, type] = {"open": OpenCoulomb, "periodic": PeriodicCoulomb}
 """Engines by boundary."""
 
 
 def engine_for(
-    boundary: str, accuracy: float = 1.0e-5, self_interaction: bool = True
+    boundary: str,
+    accuracy: float = 1.0e-5,
+    self_interaction: bool = True,
+    method: str = "auto",
 ) -> CoulombEngine:
     """Returns the Coulomb engine of a boundary.
 
@@ -55,9 +61,10 @@ def engine_for(
         boundary: open or periodic.
         accuracy: requested RMS error of the forces over the RMS force; exact sums do not read it.
         self_interaction: keep each Gaussian's interaction with itself.
+        method: how a periodic system is summed, a key of PERIODIC_METHODS; auto is direct.
 
     Raises:
-        ConfigError: if the boundary has no engine, or the accuracy cannot be met.
+        ConfigError: if the boundary or the method does not exist, or the accuracy cannot be met.
     """
     if boundary not in COULOMB:
         known = "open or periodic" if boundary in BOUNDARIES else ", ".join(BOUNDARIES)
@@ -66,6 +73,10 @@ def engine_for(
             "none needs no engine at any boundary)"
         )
     engine = COULOMB[boundary]
+    if method not in ("auto", *PERIODIC_METHODS):
+        raise ConfigError(f"method {method!r}; needed {' or '.join(('auto', *PERIODIC_METHODS))}")
+    if boundary == "periodic" and method != "auto":
+        engine = PERIODIC_METHODS[method]
     options = {"accuracy": accuracy, "self_interaction": self_interaction}
     fields = {f.name for f in dataclasses.fields(engine)}
     return engine(**{name: value for name, value in options.items() if name in fields})

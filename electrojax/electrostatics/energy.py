@@ -56,8 +56,8 @@ def coulomb_energy(
             positive, a missing or singular cell.
         ConfigError: for an option that does not exist, or one that does not fit the boundary.
     """
-    engine = engine_for(boundary, float(accuracy), bool(self_interaction))
-    _check_options(boundary, finite_size, method, external_field, normal)
+    engine = engine_for(boundary, float(accuracy), bool(self_interaction), method)
+    _check_options(boundary, finite_size, external_field, normal)
     sites = _finite("positions", positions)
     if sites.ndim != 2 or sites.shape[1] != 3 or not len(sites):
         raise DataError(f"positions: needed shape [N, 3] with N >= 1, got {sites.shape}")
@@ -100,13 +100,9 @@ def _bare_system(positions: np.ndarray, cell: np.ndarray, k_box: tuple[int, int,
     return System(**columns, k_box=k_box, graph_nodes=len(positions))
 
 
-def _check_options(
-    boundary: str, finite_size: str, method: str, external_field: Any, normal: int
-) -> None:
+def _check_options(boundary: str, finite_size: str, external_field: Any, normal: int) -> None:
     if normal not in (0, 1, 2):
         raise ConfigError(f"normal {normal!r}; needed 0, 1 or 2, the index of a lattice vector")
-    if method not in ("auto", "direct"):
-        raise ConfigError(f"method {method!r}; needed 'auto' or 'direct'")
     if finite_size != "none":
         raise ConfigError(f"finite_size {finite_size!r}; needed 'none'")
     if external_field is not None and np.any(external_field) and boundary != "open":

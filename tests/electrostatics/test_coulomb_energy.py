@@ -100,7 +100,7 @@ def test_wrong_data_is_refused(changes, message):
     [
         ({"boundary": "slab", "cell": np.eye(3)}, "'slab' has no Coulomb engine; needed open or"),
         ({"boundary": "box"}, "'box' has no Coulomb engine; needed open, periodic, slab"),
-        ({"method": "mesh"}, "method 'mesh'; needed 'auto' or 'direct'"),
+        ({"method": "guess"}, "method 'guess'; needed auto or direct"),
         ({"finite_size": "makov_payne"}, "finite_size 'makov_payne'; needed 'none'"),
         ({"normal": 3}, "normal 3; needed 0, 1 or 2"),
         ({"accuracy": 1e-20, "boundary": "periodic", "cell": np.eye(3)}, "accuracy 1e-20"),
