@@ -70,13 +70,19 @@ def store(suite: str, rows: list[dict], folder: Path) -> Path:
 def show(rows: list[dict]) -> None:
     """Prints rows as aligned columns."""
     for row in rows:
-        print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()))
+        print(
+            "  ".join(
+                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()
+            )
+        )
 
 
 def main() -> None:
     """Parses the command line and runs one suite."""
     suites = sorted(p.stem for p in (HERE / "suites").glob("[a-z]*.py"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("suite", nargs="?", choices=suites)
     parser.add_argument("--list", action="store_true", help="list the suites")
     parser.add_argument("--data", type=Path, help="folder of the public ab initio sets")

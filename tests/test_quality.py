@@ -1,4 +1,4 @@
-"""The repository's own rules: style, types, import order, size of files, and what must not be in it."""
+"""The repository's own rules: style, types, import order, size of files, forbidden things."""
 
 import re
 import shutil
@@ -43,7 +43,8 @@ def test_files_stay_readable():
 def test_no_pickle_and_no_unsafe_yaml():
     for path in SOURCES:
         text = path.read_text()
-        assert not re.search(r"^\s*(import|from) pickle|yaml\.(load|unsafe_load)\(", text, re.M), path
+        forbidden = r"^\s*(import|from) pickle|yaml\.(load|unsafe_load)\("
+        assert not re.search(forbidden, text, re.M), path
         assert "allow_pickle=True" not in text, path
 
 
@@ -56,9 +57,8 @@ def test_ci_runs_the_readme_test_command():
 
 def test_every_verb_is_in_the_readme_and_no_other():
     readme = (ROOT / "README.md").read_text()
-    help_text = subprocess.run(
-        [sys.executable, "-m", "electrojax.cli", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    command = [sys.executable, "-m", "electrojax.cli", "--help"]
+    help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     verbs = set(re.findall(r"^[│ ]+([a-z]+) {2,}", help_text.split("Commands")[1], re.M))
     mentioned = set(re.findall(r"\belectrojax (?!import|is |has )([a-z]+)\b", readme))
     assert {"train", "evaluate"} <= verbs

@@ -18,7 +18,14 @@ from electrojax.system.types import Frame, Statistics
 from electrojax.typing import replace
 
 BACKBONES = {
-    "mace": {"kind": "mace", "cutoff": 5.0, "channels": 64, "l_max": 2, "layers": 2, "correlation": 3},
+    "mace": {
+        "kind": "mace",
+        "cutoff": 5.0,
+        "channels": 64,
+        "l_max": 2,
+        "layers": 2,
+        "correlation": 3,
+    },
     "light": {"kind": "light", "cutoff": 5.0, "channels": 32, "layers": 2},
 }
 
@@ -29,7 +36,9 @@ def water_box(molecules_per_edge: int, seed: int = 0) -> Frame:
     n = molecules_per_edge**3
     length = (n * 29.9) ** (1 / 3)
     grid = np.stack(np.meshgrid(*[np.arange(molecules_per_edge)] * 3, indexing="ij"), -1)
-    centres = (grid.reshape(-1, 3) + 0.5) * length / molecules_per_edge + 0.1 * rng.normal(size=(n, 3))
+    centres = (grid.reshape(-1, 3) + 0.5) * length / molecules_per_edge + 0.1 * rng.normal(
+        size=(n, 3)
+    )
     shape = np.array([[0, 0, 0], [0.9572, 0, 0], [-0.2400, 0.9266, 0]])
     rotations = np.linalg.qr(rng.normal(size=(n, 3, 3)))[0]
     positions = centres[:, None] + np.einsum("ai,nij->naj", shape, rotations)

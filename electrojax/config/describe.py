@@ -7,7 +7,7 @@ import numpy as np
 
 from electrojax.config.build import Job, build_training
 from electrojax.data.dataset import census
-from electrojax.models.potential import symbols
+from electrojax.system.composition import symbols
 from electrojax.training.step import Controls
 
 

@@ -13,7 +13,6 @@ from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import DEFAULT_KEYS, read_frames, write_frames
 from electrojax.data.loader import Loader, plan_buckets, prepare
-from electrojax.data.statistics import check_determined
 from electrojax.errors import ConfigError
 from electrojax.files import write_whole
 from electrojax.models import bundle
@@ -55,7 +54,6 @@ def evaluate_file(
         frames = stored_split(frames, split, data)
     for frame in frames:
         model.check(frame)
-        check_determined(model.statistics, frame.numbers, frame.source)
     samples = prepare(frames, model.statistics, model.cutoff, model.k_box)
     largest = max(sample.system.n_edges for sample in samples)
     plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)

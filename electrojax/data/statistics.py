@@ -1,7 +1,7 @@
 """Numbers fitted to the training data: atomic energies, mean neighbours and scales."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 
 from electrojax.errors import DataError
+from electrojax.system.composition import check_elements, combination, symbols
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, Statistics
 from electrojax.typing import Reporter
@@ -54,7 +55,7 @@ def fit_statistics(
         raise DataError("the training set is empty; needed at least one structure")
     numbers = tuple(int(z) for z in np.unique(np.concatenate([f.numbers for f in frames])))
     given = given or {}
-    start = np.array([given.get(symbol, 0.0) for symbol in _symbols(numbers)], dtype=np.float64)
+    start = np.array([given.get(symbol, 0.0) for symbol in symbols(numbers)], dtype=np.float64)
     labelled = [frame for frame in frames if "energy" in frame.labels]
     counts, energies = _compositions(labelled, numbers), _energies(labelled)
     if mode == "given":
@@ -91,48 +92,6 @@ def relative_energy(frame: Frame, statistics: Statistics) -> float:
     return float(frame.labels["energy"] - counts @ np.asarray(statistics.atomic_energies))
 
 
-def check_elements(statistics: Statistics, numbers: np.ndarray, source: str) -> None:
-    """Refuses a structure with an element that was not in the training set.
-
-    Raises:
-        DataError: naming the element and those that are known.
-    """
-    unknown = sorted({int(z) for z in numbers} - set(statistics.numbers))
-    if unknown:
-        raise DataError(
-            f"{source}: contains {', '.join(_symbols(unknown))}, which the training set does not; "
-            f"known: {', '.join(_symbols(statistics.numbers))}; leave it out or train with it"
-        )
-
-
-def check_determined(statistics: Statistics, numbers: np.ndarray, source: str) -> None:
-    """Refuses a structure whose energy the training compositions do not determine.
-
-    Args:
-        statistics: of the model.
-        numbers: [N] atomic numbers of the structure.
-        source: its name in error messages.
-
-    Raises:
-        DataError: if its composition is not a combination of the training compositions, or it has
-            an unknown element.
-    """
-    check_elements(statistics, numbers, source)
-    counts = np.bincount(statistics.species(numbers), minlength=len(statistics.numbers))
-    # Both factors are integers, so the product is 0 or at least 1: no tolerance decides.
-    parts = np.array([np.dot(row, counts) for row in statistics.undetermined])
-    outside = np.flatnonzero(np.abs(parts) > 0.5)
-    if len(outside):
-        free = statistics.undetermined[outside[0]]
-        needed = _symbols(z for z, n in zip(statistics.numbers, free) if n)
-        raise DataError(
-            f"{source}: its energy is not determined: the training compositions leave "
-            f"{combination(free, statistics.numbers)} free, and this composition has a part along "
-            f"it; give the atomic energies of {', '.join(needed)} (data.atom_energies.given, "
-            "mode: given) or train with such structures"
-        )
-
-
 def free_directions(counts: np.ndarray) -> list[tuple[int, ...]]:
     """Returns integer vectors that span the null space of the compositions, exactly.
 
@@ -150,17 +109,6 @@ def free_directions(counts: np.ndarray) -> list[tuple[int, ...]]:
     sizes = np.abs(np.diag(r))
     rank = int(np.sum(sizes > RANK_TOLERANCE * sizes[0]))
     return _null_space([[Fraction(int(n)) for n in rows[i]] for i in order[:rank]])
-
-
-def combination(direction: Sequence[float], numbers: Sequence[int]) -> str:
-    """Returns a direction in composition space in words, such as ``H - 2 O``."""
-    words: list[str] = []
-    for symbol, coefficient in zip(_symbols(numbers), direction):
-        if coefficient:
-            size = abs(round(coefficient))
-            sign = "- " if coefficient < 0 else "+ " if words else ""
-            words.append(f"{sign}{symbol if size == 1 else f'{size} {symbol}'}")
-    return " ".join(words)
 
 
 def _null_space(rows: list[list[Fraction]]) -> list[tuple[int, ...]]:
@@ -197,12 +145,6 @@ def _as_integers(vector: list[Fraction]) -> tuple[int, ...]:
     return tuple(sign * n // divisor for n in scaled)
 
 
-def _symbols(numbers: Iterable[int]) -> list[str]:
-    from ase.data import chemical_symbols
-
-    return [chemical_symbols[z] for z in numbers]
-
-
 def _compositions(frames: Sequence[Frame], numbers: Sequence[int]) -> np.ndarray:
     """Returns how many atoms of every species [S] every frame [F] has."""
     known = np.asarray(numbers)
@@ -226,12 +168,12 @@ def _correction(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:
 def _check_given(
     given: Mapping[str, float], numbers: Sequence[int], frames: Sequence[Frame]
 ) -> None:
-    for number, symbol in zip(numbers, _symbols(numbers)):
+    for number, symbol in zip(numbers, symbols(numbers)):
         if symbol not in given:
             first = next(f.source for f in frames if number in f.numbers)
             raise DataError(
                 f"atom_energies.given has no value for {symbol} (first in {first}); needed one for "
-                f"each of {', '.join(_symbols(numbers))}: add it, or use mode: least_squares"
+                f"each of {', '.join(symbols(numbers))}: add it, or use mode: least_squares"
             )
 
 

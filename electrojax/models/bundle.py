@@ -14,7 +14,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from electrojax.errors import DataError
 from electrojax.files import write_whole
-from electrojax.models.potential import Potential, assemble, symbols
+from electrojax.models.potential import Potential, assemble
+from electrojax.system.composition import symbols
 from electrojax.system.types import Statistics
 
 FORMAT = 1

@@ -18,6 +18,7 @@ from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import SOLVERS
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import Sample, build_sample
+from electrojax.system.composition import check_determined
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.neighbors import complete_cell
 from electrojax.system.types import Frame, Statistics, System, graph_sum
@@ -118,13 +119,7 @@ class Potential:
 
     def check(self, frame: Frame) -> None:
         """Raises a DataError if this model cannot evaluate the frame."""
-        unknown = sorted({int(z) for z in frame.numbers} - set(self.statistics.numbers))
-        if unknown:
-            raise DataError(
-                f"{frame.source}: element {', '.join(symbols(unknown))} is not known to the model "
-                f"(it knows {', '.join(symbols(self.statistics.numbers))}); "
-                "train one with that element"
-            )
+        check_determined(self.statistics, frame.numbers, frame.source)
         complete_cell(frame.cell, frame.pbc, frame.source)  # refuses cells without volume
         wanted = self.config["coulomb"]["boundary"]
         if wanted not in ("auto", frame.boundary):
@@ -242,10 +237,3 @@ def _construct(
         return table[kind](**chosen, **runtime)
     except TypeError as error:
         raise ConfigError(f"{where}: {error} (kind {kind})") from error
-
-
-def symbols(numbers: Any) -> list[str]:
-    """Returns the chemical symbols of atomic numbers."""
-    from ase.data import chemical_symbols
-
-    return [chemical_symbols[int(z)] for z in numbers]

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from electrojax.data.statistics import (
-    check_determined,
-    combination,
     fit_statistics,
     free_directions,
     relative_energy,
 )
 from electrojax.errors import DataError
+from electrojax.system.composition import check_determined, combination
 from electrojax.system.types import Frame, Statistics
 
 ENERGIES = {1: -13.6, 6: -1029.5, 8: -2041.3, 11: -1291.2}

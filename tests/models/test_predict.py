@@ -53,8 +53,19 @@ def test_single_atoms_object_and_list(model, rng):
 
 def test_unknown_element(model, rng):
     frame = testing.cluster(rng, numbers=(1, 16))
-    with pytest.raises(DataError, match="element S is not known.*H, O"):
+    with pytest.raises(DataError, match="contains S, which.*known: H, O"):
         predict_frames(model, [frame])
+
+
+def test_undetermined_composition(rng):
+    """Trained on water alone, a model cannot tell H from O; only whole waters have an energy."""
+    model = potential("light", "none", "float64")
+    water_only = dataclasses.replace(model.statistics, undetermined=((1, -2),))
+    model = dataclasses.replace(model, statistics=water_only)
+    water = testing.cluster(rng, n=3, numbers=(1, 8, 1))
+    predict_frames(model, [dataclasses.replace(water, numbers=np.array([8, 1, 1]))])
+    with pytest.raises(DataError, match="not determined.*H - 2 O"):
+        predict_frames(model, [dataclasses.replace(water, numbers=np.array([8, 8, 1]))])
 
 
 def test_field_needs_open_boundaries(model, rng):

@@ -1,0 +1,58 @@
+"""Trains the cases of benchmarks/cases on public ab initio data (--data DIR) and keeps their errors.
+
+Every case is a training file; the paths in it are taken below the folder given by --data.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import yaml
+
+CASES = Path(__file__).resolve().parent.parent / "cases"
+
+
+def train(case: Path, data: Path, folder: Path) -> dict:
+    """Returns a row: first and last epoch, and the final errors on the held-out set."""
+    plain = yaml.safe_load(case.read_text())
+    overrides = []
+    for name in ("train", "valid", "test"):
+        if name in plain["data"]:
+            path = data.resolve() / Path(plain["data"][name]["path"]).name
+            overrides += ["--set", f"data.{name}.path={path}"]
+    overrides += ["--set", f"run.dir={folder}"]
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "electrojax.cli", "train", str(case), *overrides]
+    subprocess.run(command, check=True)
+    run = folder / plain["run"]["name"]
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    epochs = [r for r in records if not r.get("final")]
+    return {
+        "case": case.stem,
+        "epochs": len(epochs),
+        "wall_s": time.perf_counter() - start,
+        "first_train_loss": epochs[0]["train/loss"],
+        "last_train_loss": epochs[-1]["train/loss"],
+        "step_ms": epochs[-1]["time/step_ms"],
+        **{k: v for k, v in records[-1].items() if k.endswith(("_rmse", "_relative"))},
+    }
+
+
+def rows(options: Namespace) -> list[dict]:
+    """Returns a row per case.
+
+    Raises:
+        SystemExit: if no data folder is given.
+    """
+    if options.data is None:
+        sys.exit("accuracy: give the folder of the data sets with --data DIR")
+    found = []
+    for case in sorted(CASES.glob("*.yaml")):
+        if not options.only or options.only in case.stem:
+            with tempfile.TemporaryDirectory() as folder:
+                found.append(train(case, options.data, Path(folder)))
+    return found

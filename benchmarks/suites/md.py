@@ -1,0 +1,225 @@
+"""Molecular dynamics: cost of the loop over bare forces, speed beside ASE, thermostats and drift.
+
+Boxes of 192 atoms have random parameters, since only time is measured. Clusters use
+runs/quickstart/model.ejx if it is there, else a model that 12 epochs of the quickstart train first.
+"""
+
+import contextlib
+import io
+import json
+import operator
+import tempfile
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import units
+
+from benchmarks.suites.speed import BACKBONES, water_box
+from electrojax.config.md import load_md
+from electrojax.config.simulation import build_md, run_md
+from electrojax.models.potential import Potential, assemble
+from electrojax.simulation.ase import Calculator
+from electrojax.simulation.engine import Engine, Limits
+from electrojax.simulation.forces import moving_system
+from electrojax.simulation.integrators import Motion, VelocityVerlet
+from electrojax.simulation.motion import maxwell_boltzmann
+from electrojax.system.batching import capacity_for, collate
+from electrojax.system.types import Frame, Statistics
+
+TETRAMER = 39
+"""Four water molecules in builtin:ion_water, its test split."""
+
+
+def block_error(values: np.ndarray, blocks: int = 20) -> float:
+    """Returns the standard error of a correlated series from the means of its blocks."""
+    means = [np.mean(b) for b in np.array_split(values, blocks)]
+    return float(np.std(means, ddof=1) / np.sqrt(blocks))
+
+
+def slope(time_ps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Returns the slope of a fitted line and its standard error."""
+    (gradient, _), covariance = np.polyfit(time_ps, values, 1, cov=True)
+    return float(gradient), float(np.sqrt(covariance[0, 0]))
+
+
+def overhead(backbone: str) -> dict:
+    """Returns one row: a step of 192 atoms beside bare energy and forces of the same frame."""
+    frame = water_box(4)
+    config = {
+        "backbone": BACKBONES[backbone],
+        "density": {"l_max": 1, "width": 1.5},
+        "coulomb": {"boundary": "auto", "accuracy": 1e-5, "finite_size": "none"},
+        "solver": {"kind": "local", "charge_control": "total"},
+    }
+    bare = assemble(config, Statistics((1, 8), (-13.6, -432.0), average_neighbors=54.0), "float32")
+    sample = bare.sample(frame)
+    system = collate([sample], capacity_for([sample]), np.float32).system
+    params = jax.device_get(bare.init(0, system))
+    model = assemble(config, bare.statistics, "float32", params)
+    # Energy and forces alone: asking for the stress as well would cost the bare call more.
+    evaluate = jax.jit(lambda p, s: operator.attrgetter("energy", "forces")(model.apply(p, s)))
+    system, params = jax.device_put((system, params))
+    state, engine = _moving_box(model, frame)
+    state, _, _ = engine.advance(state, 5)
+    jax.block_until_ready(evaluate(params, system))
+    # Interleaved, so that both see the same load of the machine.
+    forces, steps = [], []
+    for _ in range(7):
+        start = time.perf_counter()
+        for _ in range(5):
+            jax.block_until_ready(evaluate(params, system))
+        forces.append((time.perf_counter() - start) / 5)
+        start = time.perf_counter()
+        state, _, _ = engine.advance(state, 20)
+        steps.append((time.perf_counter() - start) / 20)
+    bare_ms, step_ms = 1e3 * float(np.median(forces)), 1e3 * float(np.median(steps))
+    return {
+        "case": "overhead", "backbone": backbone, "atoms": 192, "forces_ms": bare_ms,
+        "edges": sample.system.n_edges, "last_edges": int(state.neighbors.within_cutoff(state.motion.positions).count),
+        "step_ms": step_ms, "overhead": step_ms / bare_ms - 1.0,
+    }  # fmt: skip
+
+
+def _moving_box(model: Potential, frame: Frame) -> tuple:
+    masses = np.where(frame.numbers == 1, 1.008, 15.999)
+    velocities = maxwell_boltzmann(masses, 300 * units.kB, 0)
+    limits = Limits(jnp.asarray(1e9), jnp.int32(0), jnp.asarray(573.0), jnp.asarray(units.kB))
+    integrator = VelocityVerlet(jnp.asarray(masses[:, None]), jnp.asarray(0.1 * units.fs))
+    engine = Engine(moving_system(model, frame), integrator, limits)
+    motion = Motion(
+        jnp.asarray(frame.positions),
+        jnp.asarray(velocities),
+        jnp.zeros(0),
+        jnp.zeros(0),
+        jnp.int32(0),
+    )
+    return engine.start(motion), engine
+
+
+def beside_ase(model: Path, folder: Path) -> dict:
+    """Returns one row: NVE of a 12-atom cluster by electrojax md and by ASE, taking turns."""
+    import ase.io
+    from ase.md.verlet import VelocityVerlet as AseVerlet
+
+    from electrojax.data.datasets import builtin_path
+    from electrojax.models.bundle import load
+
+    path = folder / "speed.yaml"
+    path.write_text(_file(model, "speed", "{kind: nve}", 20_000, "write: {every: 100}"))
+    job, _ = build_md(load_md(path))
+    state = job.engine.start(job.motion)
+    state, _, _ = job.engine.advance(state, 100)
+    atoms = ase.io.read(builtin_path("ion_water"), index=TETRAMER)
+    atoms.calc = Calculator(load(model))
+    atoms.set_velocities(np.asarray(job.motion.velocities))
+    dynamics = AseVerlet(atoms, 0.5 * units.fs)
+    dynamics.run(30)
+    ours, theirs = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        state, _, _ = job.engine.advance(state, 1000)
+        ours.append(1000 / (time.perf_counter() - start))
+        start = time.perf_counter()
+        dynamics.run(100)
+        theirs.append(100 / (time.perf_counter() - start))
+    mine, ase_rate = float(np.median(ours)), float(np.median(theirs))
+    return {
+        "case": "beside ASE", "atoms": len(atoms), "steps_per_s": mine,
+        "ase_steps_per_s": ase_rate, "ratio": mine / ase_rate,
+    }  # fmt: skip
+
+
+def thermostat(model: Path, folder: Path, ensemble: str) -> dict:
+    """Returns one row: the mean temperature of 25 ps of a 12-atom cluster, the first 5 left out."""
+    path = folder / f"{ensemble}.yaml"
+    path.write_text(_file(model, ensemble, f"{{kind: {ensemble}, temperature: 300}}", 50_000))
+    records = _run(path, folder / "runs" / ensemble)
+    temperature = np.array([r["temperature"] for r in records if r["time_fs"] >= 5000.0])
+    mean, error = float(np.mean(temperature)), block_error(temperature)
+    return {
+        "case": ensemble, "atoms": 12, "ps": 20, "temperature_k": mean, "error_k": error,
+        "deviation_in_errors": (mean - 300.0) / error,
+    }  # fmt: skip
+
+
+def drift(model: Path, folder: Path, precision: str) -> dict:
+    """Returns one row: the slope of the total energy over 2 ps of NVE at 0.5 fs."""
+    name = f"nve_{precision}"
+    path = folder / f"{name}.yaml"
+    path.write_text(_file(model, name, "{kind: nve}", 4000, f"precision: {precision}"))
+    records = _run(path, folder / "runs" / name)
+    fitted = slope(
+        np.array([r["time_fs"] / 1000.0 for r in records]),
+        np.array([1000.0 * r["total"] / 12 for r in records]),
+    )
+    return {
+        "case": "drift", "precision": precision, "atoms": 12, "ps": 2,
+        "mev_per_atom_ps": fitted[0], "error": fitted[1],
+    }  # fmt: skip
+
+
+def _file(model: Path, name: str, ensemble: str, steps: int, *more: str) -> str:
+    lines = [
+        f"run: {{name: {name}, dir: runs}}",
+        f"model: {model.resolve()}",
+        "start: builtin:ion_water",
+        f"frame: {TETRAMER}",
+        "initial_temperature: 300",
+        f"ensemble: {ensemble}",
+        f"steps: {steps}",
+        "seed: 5",
+        *(more if any(m.startswith("write") for m in more) else ["write: {every: 10}", *more]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _run(path: Path, folder: Path) -> list[dict]:
+    with contextlib.redirect_stderr(io.StringIO()):
+        run_md(path, [], "never", lambda line: None)
+    return [json.loads(line) for line in (folder / "thermo.jsonl").read_text().splitlines()]
+
+
+def cluster_model(folder: Path) -> Path:
+    """Returns the quickstart model, trained briefly where there is none."""
+    existing = Path("runs/quickstart/model.ejx")
+    if existing.is_file():
+        return existing
+    from electrojax.config.runner import run_training
+
+    overrides = ["train.stages.0.epochs=12", f"run.dir={folder}"]
+    with contextlib.redirect_stderr(io.StringIO()):
+        run_training(Path("configs/quickstart.yaml"), overrides, "never", lambda line: None)
+    return folder / "quickstart" / "model.ejx"
+
+
+def rows(options: Namespace) -> list[dict]:
+    """Returns a row per case."""
+    found: list[dict] = []
+
+    def wanted(name: str) -> bool:
+        return not options.only or options.only in name
+
+    with tempfile.TemporaryDirectory() as name, jax.enable_x64(True):
+        folder = Path(name)
+        found += [overhead(b) for b in BACKBONES if wanted(f"overhead-{b}")]
+        cases = {
+            "beside-ase": lambda model: beside_ase(model, folder),
+            **{
+                kind: lambda model, kind=kind: thermostat(model, folder, kind)
+                for kind in ("nvt_langevin", "nvt_nose_hoover")
+            },
+            **{
+                f"drift-{p}": lambda model, p=p: drift(model, folder, p)
+                for p in ("float32", "float64")
+            },
+        }
+        chosen = [case for label, case in cases.items() if wanted(label)]
+        if chosen:
+            with jax.enable_x64(False):
+                model = cluster_model(folder)
+            found += [case(model) for case in chosen]
+    return found
