@@ -9,7 +9,7 @@ from electrojax.system.geometry import cartesian_order
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, struct
 
-MAX_L = 1
+MAX_L = 2
 """Highest multipole order that the Coulomb engines know."""
 
 
@@ -21,8 +21,8 @@ class ChargeDensity:
     where electrons are missing.
 
     Attributes:
-        multipoles: [N, C, M] e·Å^l in the order [q, y, z, x, ...], M = (l_max + 1)²; C is 1, or 2
-            for spin up and down, whose sum is the charge.
+        multipoles: [N, C, M] e·Å^l in the order [q, y, z, x, xy, yz, 3z² − r², xz, x² − y²],
+            M = (l_max + 1)²; C is 1, or 2 for spin up and down, whose sum is the charge.
         width: [N] σ in Å.
     """
 
@@ -52,7 +52,9 @@ def check_order(l_max: int) -> None:
         ConfigError: if they do not.
     """
     if not 0 <= l_max <= MAX_L:
-        raise ConfigError(f"density l_max = {l_max}; needed 0 (charges) or 1 (with dipoles)")
+        raise ConfigError(
+            f"density l_max = {l_max}; needed 0 (charges), 1 (with dipoles) or 2 (with quadrupoles)"
+        )
 
 
 def check_components(multipoles: Array, l_max: int) -> None:

@@ -38,8 +38,8 @@ def coulomb_energy(
 
     Args:
         positions: [N, 3] Å.
-        multipoles: [N] charges in e, or [N, (l_max + 1)²] in e·Å^l in the order [q, y, z, x];
-            l_max is 0 or 1.
+        multipoles: [N] charges in e, or [N, (l_max + 1)²] in e·Å^l in the order
+            [q, y, z, x, xy, yz, 3z² − r², xz, x² − y²]; l_max is 0, 1 or 2.
         width: σ of the Gaussians in Å, positive; also [N] for boundary open.
         cell: [3, 3] Å, rows are lattice vectors; not read for boundary open.
         boundary: open or periodic.
@@ -130,10 +130,10 @@ def _checked_multipoles(multipoles: Any, n: int) -> tuple[np.ndarray, int]:
             f"multipoles: needed shape [{n}] or [{n}, (l_max + 1)²] for {n} positions, "
             f"got {np.shape(multipoles)}"
         )
-    if array.shape[1] not in (1, 4):
+    if array.shape[1] not in (1, 4, 9):
         raise DataError(
-            f"multipoles: needed 1 component per atom (charge) or 4 (charge and dipole, "
-            f"[q, y, z, x]), got {array.shape[1]}"
+            f"multipoles: needed 1 component per atom (charge), 4 (and dipole, [q, y, z, x]) or 9 "
+            f"(and quadrupole, [..., xy, yz, 3z² − r², xz, x² − y²]), got {array.shape[1]}"
         )
     return array, l_max_of(array.shape[1])
 

@@ -93,18 +93,19 @@ def smeared_coulomb(squared_distance: Array, width: Array | float, order: int) -
 def self_potential(width: Array | float, l_max: int) -> Array:
     """Returns the potential of a unit multipole on itself, ∂E_self/∂p / p.
 
-    E_self = ½ k_e [q²/(√π σ) + |μ|²/(6 √π σ³)], the kernel above at r = 0.
+    E_self = ½ k_e [q²/(√π σ) + |μ|²/(6 √π σ³) + |p_2|²/(60 √π σ⁵)], the kernel above at r = 0.
 
     Args:
         width: σ in Å, any shape.
-        l_max: 0 or 1.
+        l_max: 0, 1 or 2.
 
     Returns:
         [..., M] eV/(e·Å^l)².
     """
     width = jnp.asarray(width)[..., None]
     scale = COULOMB / math.sqrt(math.pi)
-    diagonal = [1.0 / width, *([1.0 / (6.0 * width**3)] * 3 if l_max else [])]
+    orders = [1.0 / width, 1.0 / (6.0 * width**3), 1.0 / (60.0 * width**5)]
+    diagonal = [value for l in range(l_max + 1) for value in [orders[l]] * (2 * l + 1)]
     return scale * jnp.concatenate(diagonal, axis=-1)
 
 

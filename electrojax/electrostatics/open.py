@@ -9,6 +9,7 @@ import numpy as np
 from electrojax.electrostatics.density import check_components, check_order, summed_channels
 from electrojax.electrostatics.gaussian import self_potential, smeared_coulomb
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
+from electrojax.electrostatics.pairs import pair_potential
 from electrojax.system.geometry import harmonic_order
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
@@ -41,7 +42,7 @@ class OpenCoulomb:
 
         Args:
             system: a batch; its cells are not read.
-            l_max: highest multipole order, 0 or 1.
+            l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number or [N].
 
         Raises:
@@ -124,7 +125,7 @@ class OpenOperator:
 
     def _pair_sum(self, sources: Array) -> Array:
         if self.kernels:
-            return _potential(self.kernels, self.positions, self.positions, sources)
+            return _potential(self.kernels, self.positions, self.positions, sources, self.l_max)
         graphs, atoms = self.layout.mask.shape
         blocks = -(-atoms // self.rows)
         order = np.minimum(np.arange(blocks * self.rows), atoms - 1).reshape(blocks, self.rows)
@@ -135,7 +136,7 @@ class OpenOperator:
             targets = self.positions[:, rows]
             width = self.width[:, rows] if self.width.ndim else self.width
             kernels = _kernels(targets, self.positions, width, self.width, self.l_max)
-            return _potential(kernels, targets, self.positions, sources)
+            return _potential(kernels, targets, self.positions, sources, self.l_max)
 
         values = jax.lax.map(block, jnp.asarray(order))
         return jnp.moveaxis(values, 0, 1).reshape(graphs, blocks * self.rows, -1)[:, :atoms]
@@ -158,20 +159,9 @@ def _differences(targets: Array, sources: Array) -> list[Array]:
 
 
 def _potential(
-    kernels: tuple[Array, ...], targets: Array, sources: Array, multipoles: Array
+    kernels: tuple[Array, ...], targets: Array, sources: Array, multipoles: Array, l_max: int
 ) -> Array:
-    """Potential of the sources (q_j − μ_j·∇) T and its gradient at the targets, in e/Å^{1+l}.
-
-    With d = r_i − r_j:  φ_i = Σ_j q_j B_0 + (μ_j·d) B_1  and
-    ∇φ_i = Σ_j −q_j d B_1 + μ_j B_1 − d (μ_j·d) B_2.
-    """
-    charges = multipoles[:, None, :, 0]
-    if len(kernels) == 1:
-        return jnp.sum(kernels[0] * charges, axis=-1)[..., None]
-    differences = _differences(targets, sources)
-    dipoles = [multipoles[:, None, :, 1 + x] for x in range(3)]
-    along = dipoles[0] * differences[0] + dipoles[1] * differences[1] + dipoles[2] * differences[2]
-    radial = charges * kernels[1] + along * kernels[2]
-    potential = jnp.sum(charges * kernels[0] + along * kernels[1], axis=-1)
-    gradient = [jnp.sum(m * kernels[1] - d * radial, axis=-1) for m, d in zip(dipoles, differences)]
-    return jnp.stack([potential, *gradient], axis=-1)
+    """Potential and derivatives [G, I, M] at targets [G, I, 3] of sources [G, J, 3], e/Å^{1+l}."""
+    moments = [multipoles[:, None, :, m] for m in range(multipoles.shape[-1])]
+    values = pair_potential(kernels, _differences(targets, sources), moments, l_max)
+    return jnp.stack([jnp.sum(v, axis=-1) for v in values], axis=-1)

@@ -4,7 +4,7 @@ Smearing makes the sum converge by itself, so there is no real-space part. With 
 factor, V the volume and n a triple of integers,
 
     E = (2π k_e / V) Σ_{k≠0} |S(k)|²/k²,  k = 2π n A^{−T},
-    S(k) = e^{−k²σ²/2} Σ_i e^{−ik·r_i} (q_i − i k·μ_i).
+    S(k) = e^{−k²σ²/2} Σ_i e^{−ik·r_i} (q_i − i k·μ_i − k·Θ_i·k).
 
 The phase of atom i factorises over the three lattice directions, e^{2πi n·s} with s = r A^{−1}, so
 S takes N Σn sines and cosines and one matrix product instead of N·K sines and cosines.
@@ -19,6 +19,7 @@ import numpy as np
 
 from electrojax.electrostatics.density import check_components, check_order, summed_channels
 from electrojax.electrostatics.gaussian import fourier_factor, self_potential, tail_exponent
+from electrojax.electrostatics.harmonics import quadrupole_tensor
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
 from electrojax.errors import CapacityError, ConfigError
 from electrojax.system.geometry import cartesian_order, volume
@@ -94,7 +95,7 @@ class PeriodicCoulomb:
 
         Args:
             system: a batch whose k_box holds the vectors that :meth:`k_box` asks for.
-            l_max: highest multipole order, 0 or 1.
+            l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number.
 
         Raises:
@@ -201,7 +202,7 @@ class PeriodicOperator:
         return 0.5 * (reciprocal - jnp.sum(self.on_site * dense * dense, axis=(1, 2)))
 
     def _structure_factor(self, multipoles: Array) -> Array:
-        """Σ_i e^{ik·r}(q + ik·μ) [G, 2, n, n3 + 1, 2] of [G, A, M], real and imaginary part.
+        """Σ_i e^{ik·r}(q + ik·μ − k·Θ·k) [G, 2, n, n3 + 1, 2] of [G, A, M], real and imaginary.
 
         The second axis is +n3 and −n3.
         """
@@ -221,11 +222,19 @@ class PeriodicOperator:
         return _unfold(total, self.tables)
 
     def _moments(self, multipoles: Array) -> Array:
-        """Charges and 2π μ A^{−1}, so that k·μ is n times the latter: [G, A, 1 or 4]."""
-        if not self.l_max:
+        """Moments that go with the integers n of k = 2π n A^{−T}: [G, A, 1, 4 or 10].
+
+        Charges, 2π μ A^{−1} and, as (11, 22, 33, 12, 13, 23), (2π)² A^{−T} Θ A^{−1}.
+        """
+        if multipoles.shape[-1] == 1:
             return multipoles
-        dipoles = _matmul(cartesian_order(multipoles[..., 1:4]), self.inverse)
-        return jnp.concatenate([multipoles[..., :1], 2.0 * math.pi * dipoles], axis=-1)
+        turn = 2.0 * math.pi * self.inverse
+        parts = [multipoles[..., :1], _matmul(cartesian_order(multipoles[..., 1:4]), turn)]
+        if multipoles.shape[-1] == 9:
+            tensor = quadrupole_tensor(multipoles[..., 4:9])
+            scaled = jnp.einsum("gji,gajk,gkl->gail", turn, tensor, turn, precision=_HIGHEST)
+            parts.append(scaled[..., [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
+        return jnp.concatenate(parts, axis=-1)
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -282,31 +291,48 @@ def _split(values: Array, blocks: int, atoms: int) -> Array:
 
 
 def _products(moments: Array, first: Array, second: Array, third: Array) -> Array:
-    """Σ_i (n1, n2 phases with moments) × (n3 phases): [G, 2(l + 1) n, 2 (n3 + 1)].
+    """Σ_i (n1, n2 phases with moments) × (n3 phases): [G, 2 (l + 1) n, 2 (n3 + 1)].
 
-    The left factor is e^{i(θ1 + θ2)} (q + i n1 ν1 + i n2 ν2), and, for dipoles,
-    e^{i(θ1 + θ2)} i ν3, which is later multiplied by n3: k·μ costs one more product, not three.
+    The left factor is e^{i(θ1 + θ2)} times the coefficients of 1, n3 and n3² in q + i n·ν − n·N·n.
+    The powers of n3 are multiplied later: k·μ costs one more product, not three, k·Θ·k two.
     """
     second = _both_signs(second)
     ca, sa = first[..., 0, :, None], first[..., 1, :, None]
     cb, sb = second[..., 0, None, :], second[..., 1, None, :]
-    real, imaginary = ca * cb - sa * sb, ca * sb + sa * cb
-    charge = moments[..., 0, None, None]
-    if moments.shape[-1] == 1:
-        parts = [charge * real, charge * imaginary]
-    else:
-        n1, n2 = _signed_indices(first.shape[-1], second.shape[-1], first.dtype)
-        slope = n1 * moments[..., 1, None, None] + n2 * moments[..., 2, None, None]
-        third_moment = moments[..., 3, None, None]
-        parts = [
-            charge * real - slope * imaginary,
-            charge * imaginary + slope * real,
-            -third_moment * imaginary,
-            third_moment * real,
-        ]
+    phase = ca * cb - sa * sb, ca * sb + sa * cb
+    n1, n2 = _signed_indices(first.shape[-1], second.shape[-1], first.dtype)
+    parts = [
+        part
+        for factor in _polynomial(moments[..., None, None], n1, n2)
+        for part in _times(factor, phase)
+    ]
     left = jnp.stack(parts, axis=2).reshape(*moments.shape[:2], -1)
     right = third.reshape(*third.shape[:2], -1)
     return jnp.einsum("gax,gay->gxy", left, right, precision=_HIGHEST)
+
+
+_Complex = tuple[Array | None, Array | None]
+"""Real and imaginary part; none where it is zero."""
+
+
+def _polynomial(moments: Array, n1: Array, n2: Array) -> list[_Complex]:
+    """Coefficients of n3⁰, n3¹ and n3² in q + i n·ν − n·N·n, as real and imaginary parts."""
+    m = [moments[:, :, i] for i in range(moments.shape[2])]
+    if len(m) == 1:
+        return [(m[0], None)]
+    slope = n1 * m[1] + n2 * m[2]
+    if len(m) == 4:
+        return [(m[0], slope), (None, m[3])]
+    square = n1 * n1 * m[4] + n2 * n2 * m[5] + 2.0 * n1 * n2 * m[7]
+    return [(m[0] - square, slope), (-2.0 * (n1 * m[8] + n2 * m[9]), m[3]), (-m[6], None)]
+
+
+def _times(factor: _Complex, phase: tuple[Array, Array]) -> tuple[Array, Array]:
+    (a, b), (real, imaginary) = factor, phase
+    parts = [] if a is None else [(a * real, a * imaginary)]
+    parts += [] if b is None else [(-b * imaginary, b * real)]
+    first, *rest = parts
+    return (first[0] + rest[0][0], first[1] + rest[0][1]) if rest else first
 
 
 def _signed_indices(n1: int, n2: int, dtype: np.dtype) -> tuple[Array, Array]:
@@ -319,7 +345,7 @@ def _signed_indices(n1: int, n2: int, dtype: np.dtype) -> tuple[Array, Array]:
 def _unfold(products: Array, tables: tuple[Array, ...]) -> Array:
     """Structure factors of +n3 and −n3 from the products of cosines and sines.
 
-    (x + iy) e^{±iθ3} with x, y = left parts; the dipole part is multiplied by ±n3.
+    (x + iy) e^{±iθ3} with x, y = left parts, of which there are as many as powers of ±n3.
     """
     counts = [t.shape[-1] for t in tables]
     shape = (-1, counts[0] * (2 * counts[1] - 1), 2, counts[2])
@@ -328,8 +354,9 @@ def _unfold(products: Array, tables: tuple[Array, ...]) -> Array:
     signs = []
     for sign in (1.0, -1.0):
         x, y = parts[:, 0], parts[:, 1]
-        if parts.shape[1] == 4:
-            x, y = x + sign * index * parts[:, 2], y + sign * index * parts[:, 3]
+        for power in range(1, parts.shape[1] // 2):
+            scale = (sign * index) ** power
+            x, y = x + scale * parts[:, 2 * power], y + scale * parts[:, 2 * power + 1]
         real = x[:, :, 0] - sign * y[:, :, 1]
         imaginary = y[:, :, 0] + sign * x[:, :, 1]
         signs.append(jnp.stack([real, imaginary], axis=-1))

@@ -19,10 +19,36 @@ LEFT_HANDED = TRICLINIC[[1, 0, 2]]
 
 
 def cartesian(multipoles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Charges [N] and Cartesian dipoles [N, 3] of rows [q, y, z, x]."""
+    """Charges [N] and Cartesian dipoles [N, 3] of rows [q, y, z, x, ...]."""
     if multipoles.shape[1] == 1:
         return multipoles[:, 0], np.zeros((len(multipoles), 3))
     return multipoles[:, 0], multipoles[:, [3, 1, 2]]
+
+
+def solid_harmonics(v: np.ndarray) -> np.ndarray:
+    """R_m(v) of l = 2 in the order (xy, yz, 3z² − r², xz, x² − y²), from the definition."""
+    x, y, z = v[..., 0], v[..., 1], v[..., 2]
+    root, square = np.sqrt(3), x * x + y * y + z * z
+    parts = [
+        root * x * y,
+        root * y * z,
+        (3 * z * z - square) / 2,
+        root * x * z,
+        root / 2 * (x * x - y * y),
+    ]
+    return np.stack(parts, axis=-1)
+
+
+def rotated(multipoles: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Multipoles of a density turned by r → R r; R_m(R v) is a linear map of R_m(v)."""
+    turned = multipoles.copy()
+    if multipoles.shape[1] > 1:
+        turned[:, [3, 1, 2]] = multipoles[:, [3, 1, 2]] @ rotation.T
+    if multipoles.shape[1] > 4:
+        v = np.random.default_rng(0).normal(size=(20, 3))
+        change = np.linalg.lstsq(solid_harmonics(v), solid_harmonics(v @ rotation.T), rcond=None)
+        turned[:, 4:9] = multipoles[:, 4:9] @ change[0]
+    return turned
 
 
 def reciprocal_energy(positions, multipoles, cell, width, decay=42.0):
@@ -34,8 +60,10 @@ def reciprocal_energy(positions, multipoles, cell, width, decay=42.0):
     k2 = (k * k).sum(1)
     k, k2 = k[(k2 > 1e-12) & (k2 * width**2 < decay)], k2[(k2 > 1e-12) & (k2 * width**2 < decay)]
     charges, dipoles = cartesian(multipoles)
-    factor = np.exp(-1j * k @ positions.T) * (charges - 1j * k @ dipoles.T)
-    structure = factor.sum(1) * np.exp(-k2 * width**2 / 2)
+    form = charges - 1j * k @ dipoles.T
+    if multipoles.shape[1] > 4:
+        form = form - solid_harmonics(k) @ multipoles[:, 4:9].T / 3
+    structure = (np.exp(-1j * k @ positions.T) * form).sum(1) * np.exp(-k2 * width**2 / 2)
     volume = abs(np.linalg.det(cell))
     return 2 * np.pi * K_E / volume * float((np.abs(structure) ** 2 / k2).sum())
 
@@ -49,24 +77,41 @@ def charge_cloud_energy(positions, charges, widths):
     return 0.5 * K_E * float(charges @ kernel @ charges)
 
 
-def displaced_energy(positions, multipoles, widths):
-    """Open-boundary energy with every dipole as two displaced charges, extrapolated to δ = 0."""
-    charges, dipoles = cartesian(multipoles)
-    widths = np.broadcast_to(widths, charges.shape)
+def point_stencils(delta: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For every multipole component, sites and charges of unit moment R_lm and no lower one.
+
+    The charges of l = 2 have no trace Σ q r², so that no charge-like part is left when each of them
+    is a Gaussian.
+    """
+    x, y, z = delta * np.eye(3)
+    stencils = [(np.zeros((1, 3)), np.ones(1))]
+    stencils += [(np.array([a, -a]) / 2, np.array([1, -1]) / delta) for a in (y, z, x)]
+
+    def mixed(a, b):
+        corners = np.array([a + b, -a - b, a - b, b - a])
+        return corners, np.array([1, 1, -1, -1]) / (4 * np.sqrt(3) * delta**2)
+
+    axial = np.array([z, -z, x, -x, y, -y]), np.array([2, 2, -1, -1, -1, -1]) / (6 * delta**2)
+    planar = np.array([x, -x, y, -y]), np.array([1, 1, -1, -1]) / (2 * np.sqrt(3) * delta**2)
+    return [*stencils, mixed(x, y), mixed(y, z), axial, mixed(x, z), planar]
+
+
+def displaced_energy(positions, multipoles, widths, energy=charge_cloud_energy, step=0.3):
+    """Energy with every multipole as a few displaced charges, extrapolated to no displacement."""
+    widths = np.broadcast_to(np.asarray(widths, float), len(positions))
 
     def at(delta):
-        sites, values, spreads = [positions], [charges], [widths]
-        for axis in range(3):
-            for sign in (1, -1):
-                sites.append(positions + sign * delta / 2 * np.eye(3)[axis])
-                values.append(sign * dipoles[:, axis] / delta)
-                spreads.append(widths)
-        cloud = [np.concatenate(x) for x in (sites, values, spreads)]
-        return charge_cloud_energy(*cloud)
+        sites, values, spreads = [], [], []
+        for moment, (offsets, charges) in zip(multipoles.T, point_stencils(delta)):
+            sites.append((positions[:, None] + offsets).reshape(-1, 3))
+            values.append(np.outer(moment, charges).ravel())
+            spreads.append(np.repeat(widths, len(charges)))
+        return energy(*(np.concatenate(x) for x in (sites, values, spreads)))
 
-    table = [at(0.3 * widths.min() / 2**i) for i in range(4)]
-    for order in range(1, 4):
-        table = [(4**order * b - a) / (4**order - 1) for a, b in itertools.pairwise(table)]
+    table = [at(step * widths.min() / 1.5**i) for i in range(5)]
+    for order in range(1, 5):
+        factor = 1.5 ** (2 * order)
+        table = [(factor * b - a) / (factor - 1) for a, b in itertools.pairwise(table)]
     return table[0]
 
 

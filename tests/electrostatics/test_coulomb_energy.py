@@ -77,7 +77,7 @@ def test_charge_dipole_and_field_energy_of_a_batch(rng, x64):
         ({"positions": "water"}, "positions: needed an array of numbers"),
         ({"multipoles": [1.0]}, r"multipoles: .* 2 positions, got \(1,\)"),
         ({"multipoles": np.zeros((2, 3))}, "multipoles: .* got 3"),
-        ({"multipoles": np.zeros((2, 9))}, "multipoles: .* got 9"),
+        ({"multipoles": np.zeros((2, 16))}, "multipoles: .* got 16"),
         ({"multipoles": [1.0, np.inf]}, "multipoles: .* inf"),
         ({"width": 0.0}, "width: .* coincident sites.* got 0"),
         ({"width": -1.0}, "width: .* positive"),

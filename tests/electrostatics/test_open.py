@@ -13,19 +13,33 @@ from electrojax.typing import replace
 from tests.electrostatics import reference as ref
 
 
-@pytest.mark.parametrize("width", [0.4, 1.5])
-def test_energy_of_displaced_gaussians(width, rng):
-    positions, multipoles, _ = ref.random_structure(rng, 6)
-    expected = ref.displaced_energy(positions, multipoles, width)
-    assert abs(coulomb_energy(positions, multipoles, width) - expected) < 1e-9 * abs(expected)
+@pytest.mark.parametrize(
+    ("l_max", "width", "step", "tolerance"),
+    [(1, 0.4, 0.3, 1e-9), (1, 1.5, 0.3, 1e-9), (2, 0.7, 0.8, 3e-8)],
+)
+def test_energy_of_displaced_gaussians(l_max, width, step, tolerance, rng):
+    positions, multipoles, _ = ref.random_structure(rng, 5, l_max=l_max)
+    expected = ref.displaced_energy(positions, multipoles, width, step=step)
+    assert abs(coulomb_energy(positions, multipoles, width) - expected) < tolerance * abs(expected)
 
 
-def test_a_width_per_atom(rng):
-    positions, multipoles, _ = ref.random_structure(rng, 6)
-    widths = rng.uniform(0.5, 1.8, 6)
-    expected = ref.displaced_energy(positions, multipoles, widths)
-    assert abs(coulomb_energy(positions, multipoles, widths) - expected) < 1e-9 * abs(expected)
-    uniform = coulomb_energy(positions, multipoles, np.full(6, 0.7))
+def test_point_stencils_have_the_moments_they_stand_for():
+    """∫ρ R_m of every stencil of l = 2: one for its own m, zero for all others."""
+    stencils = ref.point_stencils(0.3)[4:]
+    moments = [charges @ ref.solid_harmonics(sites) for sites, charges in stencils]
+    np.testing.assert_allclose(moments, np.eye(5), atol=1e-12)
+    for sites, charges in stencils:
+        trace = charges @ (sites**2).sum(axis=1)
+        np.testing.assert_allclose([charges.sum(), trace, *(charges @ sites)], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("l_max", "tolerance"), [(1, 1e-9), (2, 3e-8)])
+def test_a_width_per_atom(l_max, tolerance, rng):
+    positions, multipoles, _ = ref.random_structure(rng, 5, l_max=l_max)
+    widths = rng.uniform(0.5, 1.8, 5)
+    expected = ref.displaced_energy(positions, multipoles, widths, step=0.3 * l_max)
+    assert abs(coulomb_energy(positions, multipoles, widths) - expected) < tolerance * abs(expected)
+    uniform = coulomb_energy(positions, multipoles, np.full(5, 0.7))
     assert abs(uniform - coulomb_energy(positions, multipoles, 0.7)) < 1e-12 * abs(uniform)
 
 

@@ -15,7 +15,7 @@ from tests.electrostatics import reference as ref
 
 
 @pytest.mark.parametrize("cell", [ref.TRICLINIC, ref.LEFT_HANDED], ids=["triclinic", "left-handed"])
-@pytest.mark.parametrize("l_max", [0, 1])
+@pytest.mark.parametrize("l_max", [0, 1, 2])
 def test_energy_against_a_complex_sum(cell, l_max, rng):
     """Charged and neutral alike: k = 0 is left out on both sides."""
     positions, multipoles, cell = ref.random_structure(rng, 5, cell, l_max)
@@ -23,6 +23,19 @@ def test_energy_against_a_complex_sum(cell, l_max, rng):
     options = {"cell": cell, "boundary": "periodic", "accuracy": 1e-12}
     energy = coulomb_energy(positions, multipoles, 0.9, **options)
     assert abs(energy - expected) < 1e-11 * abs(expected)
+
+
+def test_quadrupoles_are_clusters_of_charges(rng):
+    """The same sum over displaced charges, which knows nothing of multipoles."""
+    positions, multipoles, cell = ref.random_structure(rng, 3, l_max=2)
+
+    def of_charges(sites, charges, widths):
+        return ref.reciprocal_energy(sites, charges[:, None], cell, widths[0])
+
+    expected = ref.displaced_energy(positions, multipoles, 1.1, of_charges, step=0.6)
+    options = {"cell": cell, "boundary": "periodic", "accuracy": 1e-12}
+    energy = coulomb_energy(positions, multipoles, 1.1, **options)
+    assert abs(energy - expected) < 1e-8 * abs(expected)
 
 
 def test_madelung_constant_of_rock_salt():
