@@ -4,7 +4,6 @@ Also makes the README's picture, benchmarks/results/quickstart.png, from the run
 """
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,7 +33,6 @@ def rows(options: Namespace) -> list[dict]:
         run = Path(folder) / "runs" / "quickstart"
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         picture(run / "plots", options.results / "quickstart.png")
-        shutil.copy(run / "resolved.yaml", options.results / "quickstart.yaml")
     epochs = [r for r in records if not r.get("final")]
     return [
         {
