@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.nn.initial import normal
 from electrojax.typing import Array
 
 
@@ -61,7 +62,7 @@ class SymmetricContraction(nn.Module):
         """Returns one order with its last ``closed`` factors contracted, [2l + 1, M, ..., N, C]."""
         basis = nested_basis(self.l_max, order, degree, closed)
         paths, channels, dtype = basis.shape[-2], factors.shape[-1], factors.dtype
-        init = nn.initializers.normal(1.0 / max(paths, 1))
+        init = normal(1.0 / max(paths, 1))
         shape = (one_hot.shape[-1], paths, channels)
         weights = self.param(f"weights_{degree}_{order}", init, shape, dtype).astype(dtype)
         weights = jnp.einsum("ns,spc->pnc", one_hot, weights)

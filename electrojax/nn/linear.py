@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.nn.initial import normal
 from electrojax.typing import Array
 
 
@@ -29,7 +30,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (x.shape[-1], self.channels)
-        weights = self.param("weights", nn.initializers.normal(self.scale), shape, x.dtype)
+        weights = self.param("weights", normal(self.scale), shape, x.dtype)
         return x @ (weights.astype(x.dtype) / max(x.shape[-1], 1) ** 0.5)
 
 
@@ -44,12 +45,14 @@ class SpeciesLinear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, one_hot: Array) -> Array:
-        """Args:
-        x: [N, M, C].
-        one_hot: [N, S], zero rows on padding.
+        """Returns [N, M, channels].
+
+        Args:
+            x: [N, M, C].
+            one_hot: [N, S], zero rows on padding.
         """
         shape = (one_hot.shape[-1], x.shape[-1], self.channels)
-        weights = self.param("weights", nn.initializers.normal(1.0), shape, x.dtype)
+        weights = self.param("weights", normal(1.0), shape, x.dtype)
         weights = weights.astype(x.dtype) / x.shape[-1] ** 0.5
         mixed = jnp.einsum("nmu,suv->nmsv", x, weights)
         return jnp.einsum("nmsv,ns->nmv", mixed, one_hot)
