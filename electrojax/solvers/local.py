@@ -16,15 +16,19 @@ from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array
 
+ELEMENTS = 119
+"""Length of a table by atomic number."""
+
 
 class LocalCharges(nn.Module):
     """Charges and higher multipoles as equivariant linear readouts of every layer's features.
 
-    p_i = Σ_s W_s h_i^(s), with E = E_short + ½⟨p, A p⟩ − E_field · D. Trained on energies and
-    forces alone the density is latent; trained on charges or multipoles as well it is explicit.
-    Charge moves only as far as the features see. Sources: Baldwin et al., arXiv 2603.14700
-    ("LocalCharges"); the weighted redistribution of missing charge is that of Zubatyuk et al.,
-    Nat. Commun. 12, 4870 (2021), here with weights that are positive by construction.
+    p_i = q⁰(Z_i) + Σ_s W_s h_i^(s), with E = E_short + ½⟨p, A p⟩ − E_field · D. Trained on energies
+    and forces alone the density is latent; trained on charges or multipoles as well it is explicit.
+    Charge moves only as far as the features see; the learned charge q⁰ per element is what an
+    atom without neighbours has, whose features may be zero. Sources: Baldwin et al., arXiv
+    2603.14700 ("LocalCharges"); the weighted redistribution of missing charge is that of Zubatyuk
+    et al., Nat. Commun. 12, 4870 (2021), here with weights that are positive by construction.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole")
@@ -46,8 +50,10 @@ class LocalCharges(nn.Module):
     ) -> ChargeState:
         """Returns the density read from the features and its Coulomb and field energies."""
         multipoles = MultipoleReadout(irreps(self.l_max), name="multipoles")(features)
+        multipoles = multipoles.at[:, 0].add(self._of_element("element_charge", multipoles, system))
         if self.charge_control == "total":
             logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
+            logits = logits + self._of_element("element_fukui", multipoles, system)
             multipoles = conserve_charge(multipoles, logits, system)
         density = ChargeDensity(
             multipoles=multipoles[:, None, :],
@@ -58,6 +64,11 @@ class LocalCharges(nn.Module):
             energies["field"] = field_energy(density, system)
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         return ChargeState(density, energies, level, closed_form(system, multipoles.dtype))
+
+    def _of_element(self, name: str, like: Array, system: System) -> Array:
+        """A learned number per element, at every atom [N]; zero on padding."""
+        table = self.param(name, nn.initializers.zeros_init(), (ELEMENTS,), like.dtype)
+        return jnp.where(system.node_mask, jnp.asarray(table)[system.numbers], 0.0)
 
 
 def irreps(l_max: int) -> str:

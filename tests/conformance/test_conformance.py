@@ -212,3 +212,15 @@ def test_dipole_is_minus_the_field_derivative(x64, solver):
 
     dipole = np.asarray(run(system).dipole[0])
     testing.assert_gradient(energy, -dipole, system.external_field[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("backbone", list(models.BACKBONES))
+def test_an_atom_without_neighbours_can_be_charged(x64, backbone):
+    """A separated ion: its features may vanish, its charge must not."""
+    model = potential(backbone, "local-free")
+    lonely = Frame(np.array([8]), np.zeros((1, 3)), np.zeros((3, 3)), (False,) * 3)
+    charge = float(compiled(backbone, "local-free")(system_of(model, [lonely])).charges[0])
+    table = np.asarray(model.params["solver"]["element_charge"])
+    assert abs(charge) > 0.01
+    if backbone == "mace":  # no neighbours, no features
+        np.testing.assert_allclose(charge, table[8], rtol=1e-12)
