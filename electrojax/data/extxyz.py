@@ -228,7 +228,8 @@ def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -
     frame = frame_from_atoms(atoms, source)
     labels = {name: value for name, value in found.items() if name in LABELS}
     split = str(fields.info.get("split", ""))
-    frame = dataclasses.replace(frame, labels=labels, split=split)
+    given = frozenset(name for name in found if name in INPUTS)
+    frame = dataclasses.replace(frame, labels=labels, split=split, given=given)
     _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
     return frame
 

@@ -161,6 +161,7 @@ class Frame:
         weight: weight in the loss.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
+        given: names of the inputs that the file gave; the others have their defaults.
     """
 
     numbers: np.ndarray
@@ -176,6 +177,7 @@ class Frame:
     weight: float = 1.0
     source: str = "structure"
     split: str = ""
+    given: frozenset[str] = frozenset()
 
     @property
     def boundary(self) -> Boundary:

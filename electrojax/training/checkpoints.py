@@ -1,7 +1,10 @@
 """Checkpoints of a training run, written with orbax: whole or not at all, the last ones kept."""
 
 import dataclasses
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +52,15 @@ class CheckpointStore:
         try:
             if step in self._manager().all_steps():
                 return
-            self._manager().save(
-                step,
-                args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(_arrays(snapshot.state, snapshot.best)),
-                    position=ocp.args.JsonSave(snapshot.position.plain()),
-                ),
-            )
-            self._manager().wait_until_finished()
+            with _quiet():
+                self._manager().save(
+                    step,
+                    args=ocp.args.Composite(
+                        arrays=ocp.args.StandardSave(_arrays(snapshot.state, snapshot.best)),
+                        position=ocp.args.JsonSave(snapshot.position.plain()),
+                    ),
+                )
+                self._manager().wait_until_finished()
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"{self.folder}/{step}: the checkpoint could not be written ({_first(error)}); "
@@ -115,6 +119,17 @@ class CheckpointStore:
                 ),
             )
         return self._open
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax from logging the traceback of an error that is raised, and told, anyway."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _arrays(state: TrainState, best: Any) -> dict[str, Any]:
