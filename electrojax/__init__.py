@@ -15,16 +15,21 @@ _PUBLIC = {
     "predict": "electrojax.models.predict",
     "Potential": "electrojax.models.potential",
     "coulomb_energy": "electrojax.electrostatics.energy",
+    "Calculator": "electrojax.simulation.ase",
     "ElectrojaxError": "electrojax.errors",
 }
-__all__ = ["__version__", *_PUBLIC]
+_MODULES = {"jaxmd": "electrojax.simulation.jaxmd", "testing": "electrojax.testing"}
+__all__ = ["__version__", *_PUBLIC, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     """Loads a public name on first use (PEP 562), so that importing the package stays quick."""
-    if name not in _PUBLIC:
+    if name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    elif name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    else:
         raise AttributeError(f"module 'electrojax' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 

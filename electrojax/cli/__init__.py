@@ -12,7 +12,7 @@ EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
 
 def app() -> typer.Typer:
     """Returns the command-line application with every verb."""
-    from electrojax.cli import data, evaluate, info, init, train
+    from electrojax.cli import data, evaluate, info, init, md, train
 
     application = typer.Typer(
         name="electrojax",
@@ -21,7 +21,8 @@ def app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for verb in (init.init, init.check, init.schema, train.train, evaluate.evaluate, info.info):
+    verbs = (init.init, init.check, init.schema, train.train, evaluate.evaluate, md.md, info.info)
+    for verb in verbs:
         application.command()(verb)
     application.add_typer(data.app, name="data")
     return application
