@@ -158,6 +158,7 @@ def build_md(loaded: LoadedMd) -> tuple[Job, list[str]]:
     chain = config.ensemble.chain if isinstance(config.ensemble, NvtNoseHoover) else 0
     job = Job(
         engine=Engine(
+            model,
             moving,
             integrator,
             _limits(config, freedom),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import CapacityError
-from electrojax.models.potential import Params
+from electrojax.models.potential import Params, Potential
 from electrojax.simulation.forces import (
     Evaluation,
     MovingSystem,
@@ -90,13 +90,15 @@ class Engine:
     """Takes steps of one structure with one integrator.
 
     Attributes:
-        moving: the structure and its model.
+        model: with its parameters.
+        moving: the structure.
         integrator: the equations of motion.
         limits: when to stop.
         warm_start: how the solver's last densities start its next iteration.
         spare: factor of spare room in the neighbour list.
     """
 
+    model: Potential
     moving: MovingSystem
     integrator: Integrator
     limits: Limits
@@ -112,11 +114,8 @@ class Engine:
         """
         positions = np.asarray(motion.positions)
         neighbors = self.moving.allocate(positions, self.spare)
-        params = self._params
-        evaluate = jax.jit(functools.partial(_evaluate, self.moving))
-        state = State(
-            motion, evaluate(params, motion.positions, neighbors), neighbors, jnp.int32(0)
-        )
+        first = _evaluate(self.moving, self._params, motion.positions, neighbors)
+        state = State(motion, first, neighbors, jnp.int32(0))
         if capacity is None:
             return state
         plan = dataclasses.replace(neighbors.plan, candidates=capacity[0], edges=capacity[1])
@@ -150,24 +149,28 @@ class Engine:
         """
         last = int(state.motion.step) + steps
         for _ in range(MAX_GROWTHS):
-            state, outcome = self._program(self.integrator, self.limits, self._params, state, last)
+            state, outcome = _block(
+                self.moving,
+                self.integrator,
+                self.limits,
+                self._params,
+                state,
+                last,
+                self.warm_start,
+            )
             status = Status(int(outcome.status))
             if status is not Status.OVERFLOW:
                 return state, status, float(outcome.temperature)
             plan = state.neighbors.plan.grown(np.asarray(outcome.needed), self.spare)
             state = replace(state, neighbors=state.neighbors.resized(plan))
         raise CapacityError(
-            f"{self.moving.source}: step {int(state.motion.step) + 1} needs ever more neighbours "
+            f"step {int(state.motion.step) + 1} needs ever more neighbours "
             f"({np.asarray(outcome.needed).tolist()}); the structure has collapsed"
         )
 
     @functools.cached_property
     def _params(self) -> Params:
-        return jax.device_put(self.moving.model.params)
-
-    @functools.cached_property
-    def _program(self) -> Any:
-        return jax.jit(functools.partial(_block, self.moving, self.warm_start))
+        return jax.device_put(self.model.params)
 
 
 def _forced(neighbors: NeighborList, plan: Any) -> NeighborList:
@@ -184,6 +187,7 @@ def _forced(neighbors: NeighborList, plan: Any) -> NeighborList:
     )
 
 
+@jax.jit
 def _evaluate(
     moving: MovingSystem, params: Params, positions: Array, neighbors: NeighborList
 ) -> Evaluation:
@@ -191,14 +195,15 @@ def _evaluate(
     return evaluation_of(prediction, neighbors, None)
 
 
+@functools.partial(jax.jit, static_argnames="warm_start")
 def _block(
     moving: MovingSystem,
-    warm_start: WarmStart,
     integrator: Integrator,
     limits: Limits,
     params: Params,
     state: State,
-    last: Array,
+    last: Array | int,
+    warm_start: WarmStart,
 ) -> tuple[State, Outcome]:
     """Steps until ``last``, or until one must be refused; the state is then that before it."""
 
@@ -224,7 +229,7 @@ def _step(
 ) -> tuple[State, Array]:
     motion = integrator.first_half(old.motion, old.evaluation.forces)
     neighbors = old.neighbors.refreshed(motion.positions)
-    guess = guess_from(old.evaluation, warm_start, moving.model.dtype)
+    guess = guess_from(old.evaluation, warm_start, moving.precision)
     prediction, edges = moving.evaluate(params, motion.positions, neighbors, guess)
     evaluation = evaluation_of(prediction, neighbors, old.evaluation)
     motion = integrator.second_half(motion, evaluation.forces)

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.models.potential import Params, Potential, predict_system
+from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
 from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build, plan_for
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, System
-from electrojax.typing import Array, ArrayLike, replace, struct
+from electrojax.typing import Array, ArrayLike, replace, static, struct
 
 WarmStart = Literal["none", "last", "extrapolate"]
 
@@ -48,21 +48,23 @@ class Evaluation:
         return jnp.sum(jnp.stack(list(self.energies.values())))
 
 
-@dataclasses.dataclass(frozen=True)
+@struct
 class MovingSystem:
     """A structure whose atoms move while elements, cell, charge and field stay.
 
+    Two of them with equal shapes share their compiled programs.
+
     Attributes:
-        model: the potential.
         system: the structure as the model gets it; positions and edges are replaced.
+        network: the model's Flax module.
+        precision: the model's.
         plan: of the neighbour list, without capacities.
-        source: name of the structure in messages.
     """
 
-    model: Potential
     system: System
-    plan: ListPlan
-    source: str
+    network: PotentialNetwork = static()
+    precision: str = static()
+    plan: ListPlan = static()
 
     def allocate(self, positions: ArrayLike, spare: float = 1.3) -> NeighborList:
         """Returns a list with room for what these positions need and some spare (on the host).
@@ -74,18 +76,17 @@ class MovingSystem:
         pbc, cell = self.plan.pbc, np.array(self.plan.cell)
         host = np.asarray(positions, dtype=np.float64)
         counts = [
-            len(neighbor_list(host, cell, pbc, reach, self.source)[0])
+            len(neighbor_list(host, cell, pbc, reach)[0])
             for reach in (self.plan.reach, self.plan.cutoff)
         ]
-        plan = self.plan.grown(counts, spare)
-        return jax.jit(build, static_argnums=1)(jnp.asarray(positions), plan)
+        return _build(jnp.asarray(positions), self.plan.grown(counts, spare))
 
     def at(self, positions: Array, neighbors: NeighborList) -> tuple[System, Edges]:
         """Returns the model's input at positions [N, 3] Å, and the edges in it."""
         edges = neighbors.within_cutoff(positions)
         system = replace(
             self.system,
-            positions=neighbors.wrapped(positions).astype(self.model.dtype),
+            positions=neighbors.wrapped(positions).astype(self.precision),
             senders=edges.senders,
             receivers=edges.receivers,
             shifts=edges.shifts,
@@ -109,7 +110,10 @@ class MovingSystem:
             guess: a density for the charge solver to start from.
         """
         system, edges = self.at(positions, neighbors)
-        return predict_system(self.model.network, params, system, guess), edges.count
+        return predict_system(self.network, params, system, guess), edges.count
+
+
+_build = jax.jit(build, static_argnums=1)
 
 
 def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSystem:
@@ -125,7 +129,7 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
     """
     sample = model.sample(frame)
     arrays = {
-        f.name: _cast(getattr(sample.system, f.name), model.dtype)
+        f.name: jnp.asarray(_cast(getattr(sample.system, f.name), model.dtype))
         for f in dataclasses.fields(System)
         if not f.metadata.get("static")
     }
@@ -134,12 +138,10 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
     # keeps float32 coordinates short.
     centred = frame.boundary == "open" and not np.any(frame.external_field)
     plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, centred)
-    return MovingSystem(model, system, plan, frame.source)
+    return MovingSystem(system, model.network, model.precision, plan)
 
 
-def guess_from(
-    last: Evaluation | None, warm_start: WarmStart, dtype: np.dtype
-) -> ChargeGuess | None:
+def guess_from(last: Evaluation | None, warm_start: WarmStart, dtype: str) -> ChargeGuess | None:
     """Returns the density that starts a step's charge solver: 2 p_n − p_{n−1}, p_n or none."""
     if last is None or warm_start == "none":
         return None

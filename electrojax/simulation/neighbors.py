@@ -166,7 +166,8 @@ class NeighborList:
         """
         positions = jnp.asarray(positions, self.reference.dtype)
         fresh = self.refreshed(positions)
-        needed = jnp.maximum(fresh.needed, jnp.array([0, 1]) * fresh.within_cutoff(positions).count)
+        edges = fresh.within_cutoff(positions).count
+        needed = fresh.needed.at[1].max(edges)
         overflow = self.did_buffer_overflow | jnp.any(needed > self.capacity)
         return replace(fresh, needed=needed, did_buffer_overflow=overflow)
 

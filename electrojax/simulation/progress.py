@@ -31,10 +31,12 @@ class Progress:
         self._stream, self._interval, self._clock = stream or sys.stderr, interval, clock
         self._bar: Any = None
         self._first: tuple[int, float] | None = None
+        self._started = 0
         self._shown = -float("inf")
 
     def start(self, step: int) -> None:
         """Opens the bar, if this is a terminal."""
+        self._started = step
         if self._stream.isatty():
             self._bar = _open_bar(self._stream)
             self._task = self._bar.add_task(
@@ -50,7 +52,8 @@ class Progress:
             energy: kinetic and potential together, eV.
         """
         now = self._clock()
-        if self._first is None:
+        # The pace is counted from the first report after compiling.
+        if self._first is None and step > self._started:
             self._first = step, now
         detail = f"{temperature:.0f} K  {energy:.4f} eV  {self._pace(step, now)}"
         if self._bar is not None:

@@ -260,7 +260,7 @@ def observe(job: Job, state: State) -> tuple[dict[str, Any], Snapshot]:
     """
     engine = job.engine
     motion, evaluation = jax.device_get((state.motion, state.evaluation))
-    atomic = engine.moving.model.atomic_energy(job.structure.numbers)
+    atomic = engine.model.atomic_energy(job.structure.numbers)
     kinetic = float(0.5 * np.sum(np.asarray(engine.integrator.masses) * motion.velocities**2))
     freedom = float(engine.limits.freedom)
     terms = {name: float(value) for name, value in evaluation.energies.items()}
