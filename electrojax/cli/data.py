@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Data sets: list the built-in ones, label structures.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: list, inspect, convert, split and label.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -44,3 +44,103 @@ def label(
     elif structures is not None:
         done = label_file(structures, output, calculator)
         print(f"wrote {output}: kept {done.kept}, dropped {done.dropped}")
+
+
+KeyOption = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="LABEL=NAME", help="Name of a label in an extxyz file."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+@app.command()
+def inspect(
+    file: Annotated[str, typer.Argument(help="An extxyz or HDF5 file, or builtin:NAME.")],
+    key: KeyOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Count what a file holds, and name duplicates and suspicious frames."""
+    import json
+
+    from electrojax.data.datasets import resolve_source
+    from electrojax.data.inspection import inspect as inspect_frames
+    from electrojax.data.reader import read_frames
+
+    found = inspect_frames(read_frames(resolve_source(file), parse_keys(key or [])))
+    print(json.dumps(found.plain(), indent=1) if json_ else found)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="An extxyz or HDF5 file, or builtin:NAME.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .xyz, .xyz.gz, .h5 ...")],
+    key: KeyOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Convert between extxyz and HDF5, by the suffixes; labels and inputs keep every digit."""
+    from electrojax.data.conversion import convert as convert_file
+    from electrojax.data.dataset import census
+    from electrojax.data.datasets import resolve_source
+
+    frames, left = convert_file(resolve_source(source), target, parse_keys(key or []), force)
+    print(census(frames))
+    if left:
+        print(f"left behind     {', '.join(left)} (no label or input; name labels with --key)")
+    print(f"wrote {target}: {len(frames)} frames")
+
+
+@app.command()
+def split(
+    source: Annotated[str, typer.Argument(help="An extxyz or HDF5 file, or builtin:NAME.")],
+    train: Annotated[float, typer.Option(help="Share of the training set.")] = 0.8,
+    valid: Annotated[float, typer.Option(help="Share of the validation set.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the test set.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.", min=0)] = 0,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="PREFIX", help="Write PREFIX_train.xyz and so on."),
+    ] = None,
+    stored: Annotated[
+        Path | None,
+        typer.Option("--stored", help="Write one file whose key `split` names the splits."),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Split a file at random, by composition and charge, duplicates on the same side."""
+    from collections import Counter
+
+    from electrojax.data.conversion import write_splits, write_stored
+    from electrojax.data.datasets import resolve_source
+    from electrojax.data.reader import read_frames
+    from electrojax.data.splitting import assign_splits
+    from electrojax.errors import ConfigError
+
+    if (output is None) == (stored is None):
+        raise ConfigError("data split: give either -o PREFIX or --stored FILE, not both")
+    file = resolve_source(source)
+    frames = read_frames(file)
+    splits = assign_splits(frames, {"train": train, "valid": valid, "test": test}, seed)
+    if stored is not None:
+        write_stored(file, frames, splits, stored, force)
+        counts = ", ".join(f"{name} {n}" for name, n in Counter(splits).items())
+        print(f"wrote {stored}: {counts}")
+    elif output is not None:
+        for path, count in write_splits(file, frames, splits, output, force).items():
+            print(f"wrote {path}: {count} frames")
+
+
+def parse_keys(texts: list[str]) -> dict[str, str]:
+    """Returns label names by label from ``LABEL=NAME`` texts.
+
+    Raises:
+        ConfigError: if a text is not of that form.
+    """
+    from electrojax.errors import ConfigError
+
+    parsed = {}
+    for text in texts:
+        label, equals, name = text.partition("=")
+        if not (label and equals and name):
+            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
+        parsed[label] = name
+    return parsed

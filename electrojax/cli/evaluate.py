@@ -8,7 +8,7 @@ import typer
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model.ejx.")],
-    data: Annotated[str, typer.Argument(help="An extxyz file, or builtin:NAME.")],
+    data: Annotated[str, typer.Argument(help="An extxyz or HDF5 file, or builtin:NAME.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write predictions as extxyz.")
     ] = None,

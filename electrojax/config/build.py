@@ -8,8 +8,8 @@ from electrojax.config.resolve import LoadedRun, load_run, resolved
 from electrojax.config.schema import DataSource
 from electrojax.data.dataset import boundary_check, partition, split, stored_split
 from electrojax.data.datasets import resolve_source
-from electrojax.data.extxyz import read_frames
 from electrojax.data.loader import Loader, plan_buckets, prepare
+from electrojax.data.reader import read_frames
 from electrojax.data.statistics import fit_statistics
 from electrojax.errors import ElectrojaxError
 from electrojax.models.potential import Potential, assemble

@@ -11,8 +11,10 @@ from electrojax.config.build import configure_precision
 from electrojax.config.runner import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
-from electrojax.data.extxyz import DEFAULT_KEYS, read_frames, write_frames
+from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
+from electrojax.data.hdf5 import is_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
+from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError
 from electrojax.files import write_whole
 from electrojax.models import bundle
@@ -47,6 +49,8 @@ def evaluate_file(
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure; nothing is written then.
     """
+    if output is not None and is_hdf5(output):
+        raise ConfigError(f"{output}: predictions are written as extxyz; needed .xyz or .extxyz")
     model = bundle.load(model_file)
     configure_precision(model.precision)
     frames = read_frames(resolve_source(data), _parsed(keys))

@@ -73,7 +73,7 @@ class DataSource(Section):
     """One set of structures."""
 
     path: FilePath = Field(
-        description="extxyz file (.gz too), or builtin:NAME; relative to this file"
+        description="extxyz (.gz too) or HDF5 file, or builtin:NAME; relative to this file"
     )
     fraction: float | None = Field(
         default=None,

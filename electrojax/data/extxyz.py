@@ -102,6 +102,27 @@ def read_frames(
     return frames
 
 
+def frame_texts(path: str | os.PathLike) -> list[str]:
+    """Returns the text of each frame of an extxyz file, as it stands there.
+
+    Raises:
+        DataError: if the file is missing, damaged or cut short.
+    """
+    path = Path(path)
+    return [text for _, text in _blocks(_text(path), path.name)]
+
+
+def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
+    """Returns the names in an extxyz file that stand for no label, input or split."""
+    known = {"split", *_complete(keys or {}, ()).values()}
+    found: set[str] = set()
+    for text in frame_texts(path):
+        fields = _fields_of(_parse(text, str(path)))
+        found.update(fields.info, fields.arrays)
+    # ASE's reader renames a column `charge` to `charges`.
+    return sorted(found - known - ({"charges"} if "charge" in known else set()))
+
+
 def write_frames(path: str | os.PathLike, structures: Sequence[Any]) -> None:
     """Writes ``ase.Atoms`` with their info, arrays and results as extxyz, whole or not at all.
 

@@ -1,0 +1,179 @@
+"""From one file of structures to others: between formats, and into splits."""
+
+import dataclasses
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, frame_texts, unread_names
+from electrojax.data.hdf5 import is_hdf5, write_hdf5
+from electrojax.data.reader import read_frames
+from electrojax.errors import ConfigError, DataError
+from electrojax.files import write_whole
+from electrojax.system.types import LABELS, Frame
+
+SPLIT = re.compile(r'(^|\s)split=("[^"]*"|\S+)')
+SUFFIXES = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz", ".h5", ".hdf5")
+
+
+def convert(
+    source: Path, target: Path, keys: Mapping[str, str], force: bool
+) -> tuple[list[Frame], list[str]]:
+    """Writes the structures of a file in the format of another file's suffix.
+
+    Labels and inputs are kept to the last bit; in extxyz they get their default names.
+
+    Args:
+        source: extxyz or HDF5.
+        target: extxyz (gzipped if it ends in .gz) or HDF5.
+        keys: names of labels and inputs in an extxyz source, where they differ from the defaults.
+        force: whether an existing target may be replaced.
+
+    Returns:
+        The structures, and the names in the source that are no label or input and stay behind.
+
+    Raises:
+        ConfigError, DataError: if the source is wrong, or the target exists or has no suffix that
+            says its format; nothing is written then.
+    """
+    check_target(target, force)
+    frames = read_frames(source, keys)
+    write_structures(target, frames)
+    return frames, [] if is_hdf5(source) else unread_names(source, keys)
+
+
+def check_target(target: Path, force: bool) -> None:
+    """Refuses a target that exists (unless forced) or whose suffix says no format."""
+    if not any(target.name.endswith(suffix) for suffix in SUFFIXES):
+        raise ConfigError(f"{target}: needed a name that ends in {', '.join(SUFFIXES)}")
+    if target.exists() and not force:
+        raise ConfigError(f"{target}: exists already and is kept; --force replaces it")
+
+
+def write_structures(target: Path, frames: Sequence[Frame]) -> None:
+    """Writes structures as HDF5 or extxyz, by suffix, whole or not at all."""
+    if is_hdf5(target):
+        write_hdf5(target, frames)
+    else:
+        _write_text(target, "".join(extxyz_text(frame) for frame in frames))
+
+
+def write_splits(
+    source: Path, frames: Sequence[Frame], splits: Sequence[str], prefix: str, force: bool
+) -> dict[Path, int]:
+    """Writes a file for each split, in the format of the source.
+
+    The text of extxyz frames is copied as it is, with everything else that stands in it.
+
+    Args:
+        source: the file that the structures came from.
+        frames: its structures.
+        splits: the split of each.
+        prefix: ``PREFIX_train.xyz`` and so on are written.
+        force: whether existing files may be replaced.
+
+    Returns:
+        The files written, with their numbers of structures.
+    """
+    suffix = next(s for s in sorted(SUFFIXES, key=len)[::-1] if source.name.endswith(s))
+    names = dict.fromkeys(splits)
+    members = {n: [i for i, split in enumerate(splits) if split == n] for n in names}
+    targets = {name: Path(f"{prefix}_{name}{suffix}") for name in names}
+    for target in targets.values():
+        check_target(target, force)
+    texts = [] if is_hdf5(source) else frame_texts(source)
+    for name, target in targets.items():
+        if is_hdf5(source):
+            write_hdf5(target, [frames[i] for i in members[name]])
+        else:
+            _write_text(target, "".join(texts[i] for i in members[name]))
+    return {targets[name]: len(members[name]) for name in names}
+
+
+def write_stored(
+    source: Path, frames: Sequence[Frame], splits: Sequence[str], target: Path, force: bool
+) -> None:
+    """Writes all structures to one file, in which the key ``split`` names the split of each.
+
+    The rest of an extxyz file's text stays as it is.
+
+    Raises:
+        ConfigError: if the target exists, or has another format than the source.
+    """
+    check_target(target, force)
+    if is_hdf5(source) != is_hdf5(target):
+        raise ConfigError(
+            f"{target}: has another format than {source.name}; write the splits in the same format "
+            "and use electrojax data convert"
+        )
+    if is_hdf5(source):
+        write_hdf5(target, [dataclasses.replace(f, split=s) for f, s in zip(frames, splits)])
+    else:
+        texts = frame_texts(source)
+        _write_text(target, "".join(_with_split(t, s) for t, s in zip(texts, splits)))
+
+
+def extxyz_text(frame: Frame) -> str:
+    """Returns a structure as the text of one extxyz frame, every number with all its digits."""
+    from ase.data import chemical_symbols
+
+    columns = {"species": "S:1", "pos": "R:3"}
+    rows = [[chemical_symbols[z], *_numbers(r)] for z, r in zip(frame.numbers, frame.positions)]
+    per_frame: dict[str, str] = {}
+    for name, value in _quantities(frame).items():
+        key = DEFAULT_KEYS[name]
+        if {**LABELS, **INPUTS}[name].axis == "graphs":
+            per_frame[key] = _quoted(_numbers(value))
+            continue
+        table = np.asarray(value).reshape(len(rows), -1)
+        columns[key] = f"{'I' if table.dtype.kind == 'i' else 'R'}:{table.shape[1]}"
+        for row, values in zip(rows, table):
+            row.extend(_numbers(values))
+    if frame.split:
+        per_frame["split"] = f'"{frame.split}"'
+    lattice = {"Lattice": f'"{" ".join(_numbers(frame.cell))}"'} if np.any(frame.cell) else {}
+    header = {
+        **lattice,
+        "Properties": ":".join(f"{name}:{kind}" for name, kind in columns.items()),
+        **per_frame,
+        "pbc": '"' + " ".join("T" if p else "F" for p in frame.pbc) + '"',
+    }
+    lines = [str(len(rows)), " ".join(f"{key}={text}" for key, text in header.items())]
+    return "\n".join([*lines, *(" ".join(row) for row in rows)]) + "\n"
+
+
+def _quantities(frame: Frame) -> dict[str, np.ndarray]:
+    """Labels, and the inputs that were given or differ from their defaults."""
+    inputs = {name: getattr(frame, name) for name in INPUTS}
+    defaults = {"multiplicity": 1.0}
+    there = {
+        name: np.asarray(value)
+        for name, value in inputs.items()
+        if value is not None
+        and (name in frame.given or np.any(np.asarray(value) != defaults.get(name, 0.0)))
+    }
+    return {**there, **frame.labels}
+
+
+def _numbers(values: np.ndarray) -> list[str]:
+    """The shortest texts that read back as the same numbers."""
+    return [repr(value) for value in np.ravel(values).tolist()]
+
+
+def _quoted(numbers: Sequence[str]) -> str:
+    return numbers[0] if len(numbers) == 1 else f'"{" ".join(numbers)}"'
+
+
+def _with_split(text: str, name: str) -> str:
+    count, comment, rest = text.split("\n", 2)
+    return f"{count}\n{SPLIT.sub('', comment).strip()} split={name}\n{rest}"
+
+
+def _write_text(target: Path, text: str) -> None:
+    if not text:
+        raise DataError(f"{target}: no structures to write; needed at least one")
+    content = text.encode()
+    write_whole(target, gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)

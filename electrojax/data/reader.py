@@ -1,0 +1,31 @@
+"""Labelled structures from any file that holds them, by its suffix."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from electrojax.data import extxyz, hdf5
+from electrojax.system.types import Frame
+
+
+def read_frames(
+    path: str | os.PathLike,
+    keys: Mapping[str, str] | None = None,
+    require: Sequence[str] = (),
+    where: Mapping[str, str] | None = None,
+) -> list[Frame]:
+    """Returns every structure of a file with its labels and inputs, in file order.
+
+    Args:
+        path: HDF5 if it ends in .h5 or .hdf5, else extxyz, gzipped or not.
+        keys: an extxyz file's name of each label and input; HDF5 has fixed names.
+        require: labels or inputs that every structure must have.
+        where: the place in a configuration where an option was written; messages point there.
+
+    Raises:
+        ConfigError: if ``keys`` or ``require`` name a quantity that does not exist, or ``keys``
+            rename one of an HDF5 file.
+        DataError: if the file is missing, damaged or empty, lacks what is required, or holds a
+            value that has a wrong shape or is not finite.
+    """
+    read = hdf5.read_hdf5 if hdf5.is_hdf5(path) else extxyz.read_frames
+    return read(path, keys, require, where)

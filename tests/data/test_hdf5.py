@@ -1,0 +1,195 @@
+"""HDF5 files of structures: everything that went in comes out, and what is wrong is named."""
+
+import dataclasses
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from electrojax.data.conversion import write_structures
+from electrojax.data.extxyz import DEFAULT_KEYS
+from electrojax.data.hdf5 import read_hdf5, write_hdf5
+from electrojax.data.reader import read_frames
+from electrojax.errors import ConfigError, DataError
+from electrojax.system.types import LABELS, Frame
+
+
+def random_frames(rng, count=5):
+    """Frames that have every label in some places and not in others."""
+    frames = []
+    for index in range(count):
+        n = 1 + 2 * index
+        labels = {
+            name: rng.normal(size=(n, *spec.shape) if spec.axis == "nodes" else spec.shape)
+            for k, (name, spec) in enumerate(LABELS.items())
+            if (k + index) % 3
+        }
+        if "multipoles" in labels:
+            labels["multipoles"] = labels["multipoles"][:, : (1, 4, 9)[index % 3]]
+        if "stress" in labels:
+            labels["stress"] = labels["stress"] + labels["stress"].T
+        periodic = index % 2 == 1
+        frames.append(
+            Frame(
+                numbers=rng.choice([1, 8, 79], size=n).astype(np.int32),
+                positions=rng.normal(size=(n, 3)) / 3,
+                cell=rng.normal(size=(3, 3)) + 5 * np.eye(3) if periodic else np.zeros((3, 3)),
+                pbc=(periodic,) * 3 if index != 3 else (True, True, False),
+                labels={k: np.asarray(v) for k, v in labels.items()},
+                total_charge=float(index - 2),
+                multiplicity=1.0 + index % 2,
+                external_field=rng.normal(size=3) if index == 4 else np.zeros(3),
+                formal_charges=rng.normal(size=n) if index in (0, 3) else None,
+                fragment=np.arange(n) if index == 2 else None,
+                source=f"random {index}",
+                split=("", "train", "valid")[index % 3],
+                given=frozenset({"total_charge"}),
+            )
+        )
+    return frames
+
+
+def assert_equal(one, other):
+    """Bit for bit, without the names of where they came from."""
+    assert len(one) == len(other)
+    for a, b in zip(one, other):
+        assert (a.pbc, a.total_charge, a.multiplicity, a.split) == (
+            b.pbc, b.total_charge, b.multiplicity, b.split)  # fmt: skip
+        for name in ("numbers", "positions", "cell", "external_field"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+        for name in ("formal_charges", "fragment"):
+            first, second = getattr(a, name), getattr(b, name)
+            assert (first is None) == (second is None), name
+            if first is not None:
+                np.testing.assert_array_equal(first, second, err_msg=name)
+        assert set(a.labels) == set(b.labels)
+        for name, value in a.labels.items():
+            assert np.shape(value) == np.shape(b.labels[name])
+            np.testing.assert_array_equal(value, b.labels[name], err_msg=name)
+
+
+@pytest.fixture
+def frames(rng):
+    return random_frames(rng)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "hdf5", "xyz", "extxyz.gz"])
+def test_every_bit_comes_back(frames, tmp_path, suffix):
+    path = tmp_path / f"set.{suffix}"
+    write_structures(path, frames)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    found = read_frames(path)
+    assert_equal(found, frames)
+    assert [f.source for f in found] == [f"{path.name} frame {i}" for i in range(5)]
+    assert "total_charge" in found[2].given  # a zero that was given is not a default
+    assert "multiplicity" not in found[2].given
+
+
+def test_the_layout_is_as_documented(frames, tmp_path):
+    write_hdf5(tmp_path / "set.h5", frames)
+    with h5py.File(tmp_path / "set.h5") as file:
+        assert file.attrs["format"] == "electrojax structures" and file.attrs["version"] == 1
+        offsets = file["offsets"][()]
+        assert offsets.tolist() == [0, 1, 4, 9, 16, 25]
+        np.testing.assert_array_equal(
+            file["positions"][offsets[2] : offsets[3]], frames[2].positions
+        )
+        group = file["labels/forces"]
+        present = group["present"][()]
+        assert present.tolist() == ["forces" in f.labels for f in frames]
+        values = np.concatenate([f.labels["forces"] for f in frames if "forces" in f.labels])
+        np.testing.assert_array_equal(group["values"][()], values)
+        assert [s.decode() for s in file["source"][()]] == [f.source for f in frames]
+
+
+def test_required_labels_and_renamed_keys(frames, tmp_path):
+    path = tmp_path / "set.h5"
+    write_hdf5(path, frames)
+    first = next(i for i, f in enumerate(frames) if "energy" not in f.labels)
+    count = sum("energy" in f.labels for f in frames)
+    with pytest.raises(DataError, match=rf'"energy" is in {count} of 5 frames of set\.h5 '
+                       rf"\(first without it: frame {first}\)"):  # fmt: skip
+        read_hdf5(path, require=["energy"])
+    assert len(read_hdf5(path, require=["total_charge"])) == 5
+    with pytest.raises(DataError, match='"multiplicity" is in 2 of 5'):
+        read_hdf5(path, require=["multiplicity"])
+    assert len(read_frames(path, dict(DEFAULT_KEYS))) == 5
+    where = {"data.keys.energy": "run.yaml:4"}
+    with pytest.raises(ConfigError, match=r'^run\.yaml:4  data\.keys\.energy   "E" renames energy'):
+        read_frames(path, {"energy": "E"}, where=where)
+
+
+def damaged(path, edit):
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    with pytest.raises(DataError) as caught:
+        read_hdf5(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def cut(file, name):
+    values = file[name][:-1]
+    del file[name]
+    file[name] = values
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda f: f.attrs.__setitem__("version", 9), ["version 9", "update"]),
+        (lambda f: f.attrs.__setitem__("format", "other"), ['"other"', "data convert"]),
+        (lambda f: f["positions"].__setitem__((5, 1), np.nan), ["frame 2", "positions"]),
+        (lambda f: f["cell"].__setitem__((3, 0, 0), np.inf), ["frame 3", "cell"]),
+        (lambda f: f["numbers"].__setitem__(0, 0), ["frame 0", "element"]),
+        (lambda f: f["pbc"].__setitem__(1, [True, False, False]), ["frame 1", "pbc T F F"]),
+        (lambda f: f.__delitem__("offsets"), ["damaged", "offsets"]),
+        (lambda f: cut(f, "labels/forces/values"), ["damaged", "labels/forces"]),
+        (lambda f: cut(f, "labels/energy/present"), ["damaged", "labels/energy"]),
+        (lambda f: cut(f, "positions"), ["frame 4", "position"]),
+    ],
+)
+def test_damage_is_named(frames, tmp_path, edit, words):
+    path = tmp_path / "set.h5"
+    write_hdf5(path, frames)
+    message = damaged(path, edit)
+    assert all(word in message for word in [*words, "set.h5"]), message
+
+
+def test_a_label_that_is_not_finite_is_named(frames, tmp_path):
+    labels = {"forces": np.zeros((7, 3)), "energy": np.float64(0)}
+    labels["forces"][4, 2] = np.nan
+    frames[3] = dataclasses.replace(frames[3], labels=labels)
+    write_hdf5(tmp_path / "set.h5", frames)
+    with pytest.raises(DataError, match=r"set\.h5 frame 3: forces is not finite"):
+        read_hdf5(tmp_path / "set.h5")
+
+
+def test_files_that_are_no_hdf5(frames, tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_hdf5(tmp_path / "absent.h5")
+    (tmp_path / "text.h5").write_text("3\nwater\n")
+    with pytest.raises(DataError, match=r"text\.h5: not readable"):
+        read_hdf5(tmp_path / "text.h5")
+    write_hdf5(tmp_path / "set.h5", frames)
+    whole = (tmp_path / "set.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.h5"):
+        read_hdf5(tmp_path / "cut.h5")
+    with pytest.raises(DataError, match="no structures"):
+        write_hdf5(tmp_path / "empty.h5", [])
+
+
+def test_a_full_disk_leaves_the_old_file(frames, tmp_path, monkeypatch):
+    path = tmp_path / "set.h5"
+    write_hdf5(path, frames)
+    before = path.read_bytes()
+
+    def no_space(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(DataError, match="No space left"):
+        write_hdf5(path, frames[:2])
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
