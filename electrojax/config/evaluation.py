@@ -19,8 +19,9 @@ from electrojax.errors import ConfigError
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
+from electrojax.models.predict import StructurePrediction
 from electrojax.system.types import LABELS, Frame
-from electrojax.training.evaluation import SamplePrediction, evaluate
+from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
 
 
@@ -74,7 +75,7 @@ def evaluate_file(
     return found
 
 
-def predicted_atoms(model: Potential, frame: Frame, prediction: SamplePrediction) -> Any:
+def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePrediction) -> Any:
     """Returns a structure with its labels and predictions.
 
     Labels have their default names (``REF_energy`` ...); predictions are ``electrojax_energy`` (eV,
@@ -98,7 +99,7 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: SamplePrediction
 
 
 def predictions_by_name(
-    model: Potential, frame: Frame, prediction: SamplePrediction
+    model: Potential, frame: Frame, prediction: StructurePrediction
 ) -> Mapping[str, Any]:
     """Returns what a model predicts for a frame, by name, in eV, Å and e."""
     atomic = model.atomic_energy(frame.numbers)

@@ -14,6 +14,7 @@ from electrojax.config.folder import run_folder
 from electrojax.errors import ConfigError
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
+from electrojax.models.predict import StructurePrediction
 from electrojax.training.callbacks import (
     Callback,
     Checkpointer,
@@ -22,7 +23,7 @@ from electrojax.training.callbacks import (
     Progress,
 )
 from electrojax.training.checkpoints import CheckpointStore
-from electrojax.training.evaluation import SamplePrediction, evaluate
+from electrojax.training.evaluation import evaluate
 from electrojax.training.loop import FitResult, fit
 from electrojax.training.step import make_eval_step
 from electrojax.typing import Reporter
@@ -90,7 +91,7 @@ def finish(
     return metrics
 
 
-def plot_run(job: Job, split: str, predictions: Sequence[SamplePrediction]) -> None:
+def plot_run(job: Job, split: str, predictions: Sequence[StructurePrediction]) -> None:
     """Writes the parity plots of a split and the learning curve into the run folder."""
     name, folder = job.run.config.run.name, job.folder / "plots"
     labels = [sample.labels for sample in job.samples[split]]
@@ -102,7 +103,7 @@ def plot_run(job: Job, split: str, predictions: Sequence[SamplePrediction]) -> N
 
 def save_parity_plots(
     labels: Sequence[Mapping[str, np.ndarray]],
-    predictions: Sequence[SamplePrediction],
+    predictions: Sequence[StructurePrediction],
     provides: Sequence[str],
     folder: Path,
     title: str,
@@ -115,7 +116,7 @@ def save_parity_plots(
 
 def parity_pairs(
     labels: Sequence[Mapping[str, np.ndarray]],
-    predictions: Sequence[SamplePrediction],
+    predictions: Sequence[StructurePrediction],
     provides: Sequence[str],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns reference and predicted values by quantity, over the structures that have a label.

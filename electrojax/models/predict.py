@@ -32,6 +32,7 @@ class StructurePrediction:
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
         fermi_level: eV.
         converged: whether the charge solver converged.
+        solver_steps: its number of iterations.
     """
 
     energy: float
@@ -43,6 +44,7 @@ class StructurePrediction:
     dipole: np.ndarray
     fermi_level: float
     converged: bool
+    solver_steps: int
 
 
 def predict(model: Potential, structures: Any) -> Any:
@@ -77,7 +79,9 @@ def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructureP
             chosen = [samples[i] for i in group]
             batch = collate(chosen, _rounded(chosen), model.dtype)
             prediction = jax.device_get(evaluate(model.params, batch.system))
-            for index, part in zip(group, split_prediction(prediction, chosen)):
+            for index, part in zip(
+                group, split_prediction(prediction, [s.system.n_nodes for s in chosen])
+            ):
                 found[index] = _finish(model, samples[index], part)
     return [found[i] for i in range(len(samples))]
 
@@ -88,20 +92,19 @@ def compiled(network: PotentialNetwork) -> Callable[[Params, System], Prediction
     return jax.jit(functools.partial(predict_system, network))
 
 
-def split_prediction(
-    prediction: Prediction, samples: Sequence[Sample]
-) -> Iterator[StructurePrediction]:
-    """Yields the parts of a batch's prediction that belong to each of its samples.
+def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[StructurePrediction]:
+    """Yields the parts of a batch's prediction that belong to each of its real structures.
+
+    Energies are relative to the atomic energies, as the batch's are, and nothing is blanked.
 
     Args:
         prediction: of the batch, already on the host.
-        samples: the structures of the batch, in order.
+        sizes: atoms of each structure, in order; the atoms of a structure are contiguous.
     """
-    start = 0
     multipoles = np.asarray(prediction.density.multipoles).sum(axis=1)
-    for graph, sample in enumerate(samples):
-        atoms = slice(start, start + sample.system.n_nodes)
-        start = atoms.stop
+    stops = np.cumsum(sizes)
+    for graph, (size, stop) in enumerate(zip(sizes, stops)):
+        atoms = slice(int(stop) - int(size), int(stop))
         yield StructurePrediction(
             energy=float(prediction.energy[graph]),
             energies={k: float(v[graph]) for k, v in prediction.energies.items()},
@@ -112,6 +115,7 @@ def split_prediction(
             dipole=np.asarray(prediction.dipole[graph]),
             fermi_level=float(prediction.fermi_level[graph]),
             converged=bool(prediction.report.converged[graph]),
+            solver_steps=int(prediction.report.steps[graph]),
         )
 
 

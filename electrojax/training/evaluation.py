@@ -1,6 +1,5 @@
 """Predictions and errors over a whole data set."""
 
-import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from electrojax.models.predict import StructurePrediction, split_prediction
 from electrojax.models.prediction import Prediction
 from electrojax.system.types import Batch
 from electrojax.training.metrics import Sums
@@ -29,35 +29,6 @@ class Loader(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class SamplePrediction:
-    """What a model predicts for one structure of a data set, without padding.
-
-    Attributes:
-        energy: eV, **relative to the sum of the atomic energies**, as the labels are.
-        energies: eV by name; the terms add up to ``energy``.
-        forces: [n, 3] eV/Å.
-        stress: [3, 3] eV/Å³, positive = tension; zero for open boundaries.
-        multipoles: [n, M] e·Å^l in the order [q, y, z, x, ...], density channels summed.
-        charges: [n] e.
-        dipole: [3] e·Å about the origin; meaningful for open boundaries only.
-        fermi_level: eV.
-        converged: whether the charge solver converged.
-        solver_steps: its number of iterations.
-    """
-
-    energy: float
-    energies: Mapping[str, float]
-    forces: np.ndarray
-    stress: np.ndarray
-    multipoles: np.ndarray
-    charges: np.ndarray
-    dipole: np.ndarray
-    fermi_level: float
-    converged: bool
-    solver_steps: int
-
-
 def evaluate(
     eval_step: EvalStep,
     params: Params,
@@ -65,7 +36,7 @@ def evaluate(
     provides: Iterable[str],
     prefix: str = "test",
     weights: Mapping[str, float] | None = None,
-) -> tuple[dict[str, float], list[SamplePrediction]]:
+) -> tuple[dict[str, float], list[StructurePrediction]]:
     """Returns the errors of a model on a data set, and its predictions in the set's order.
 
     Args:
@@ -80,7 +51,7 @@ def evaluate(
         Metrics by name (:meth:`electrojax.training.metrics.Sums.metrics`), ``scf/steps`` and
         ``scf/unconverged``; and one prediction per structure.
     """
-    sums, found = Sums(), dict[int, SamplePrediction]()
+    sums, found = Sums(), dict[int, StructurePrediction]()
     provided = tuple(provides)
     for batch, indices, prediction in predict_batches(eval_step, params, loader.epoch(0)):
         sums.add_prediction(prediction, batch, provided)
@@ -111,7 +82,7 @@ def predict_batches(
         yield _fetched(*waiting.popleft())
 
 
-def split(prediction: Prediction, batch: Batch) -> Iterator[SamplePrediction]:
+def split(prediction: Prediction, batch: Batch) -> Iterator[StructurePrediction]:
     """Yields the parts of a batch's prediction that belong to each of its real structures.
 
     Args:
@@ -119,24 +90,9 @@ def split(prediction: Prediction, batch: Batch) -> Iterator[SamplePrediction]:
         batch: inputs and labels; the atoms of a structure are contiguous.
     """
     system = batch.system
-    graphs = int(np.sum(system.graph_mask))
     owner = np.asarray(system.node_graph)[np.asarray(system.node_mask)]
-    stops = np.cumsum(np.bincount(owner, minlength=graphs))
-    multipoles = np.asarray(prediction.density.multipoles).sum(axis=1)
-    for graph, stop in enumerate(stops):
-        atoms = slice(int(stops[graph - 1]) if graph else 0, int(stop))
-        yield SamplePrediction(
-            energy=float(prediction.energy[graph]),
-            energies={k: float(v[graph]) for k, v in prediction.energies.items()},
-            forces=np.asarray(prediction.forces[atoms]),
-            stress=np.asarray(prediction.stress[graph]),
-            multipoles=multipoles[atoms],
-            charges=multipoles[atoms, 0],
-            dipole=np.asarray(prediction.dipole[graph]),
-            fermi_level=float(prediction.fermi_level[graph]),
-            converged=bool(prediction.report.converged[graph]),
-            solver_steps=int(prediction.report.steps[graph]),
-        )
+    sizes = np.bincount(owner, minlength=int(np.sum(system.graph_mask)))
+    yield from split_prediction(prediction, sizes.tolist())
 
 
 def _fetched(
