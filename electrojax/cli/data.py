@@ -62,12 +62,17 @@ def inspect(
     """Count what a file holds, and name duplicates and suspicious frames."""
     import json
 
+    from electrojax.data.conversion import read_with_rest
     from electrojax.data.datasets import resolve_source
     from electrojax.data.inspection import inspect as inspect_frames
-    from electrojax.data.reader import read_frames
 
-    found = inspect_frames(read_frames(resolve_source(file), parse_keys(key or [])))
-    print(json.dumps(found.plain(), indent=1) if json_ else found)
+    frames, rest = read_with_rest(resolve_source(file), parse_keys(key or []))
+    found = inspect_frames(frames)
+    if json_:
+        print(json.dumps({**found.plain(), "other_names": rest}, indent=1))
+    else:
+        print(found)
+        print(f"{'other names':<16}{', '.join(rest) or 'none'}")
 
 
 @app.command()

@@ -40,9 +40,26 @@ def convert(
             says its format; nothing is written then.
     """
     check_target(target, force)
-    frames = read_frames(source, keys)
+    frames, left = read_with_rest(source, keys)
     write_structures(target, frames)
-    return frames, [] if is_hdf5(source) else unread_names(source, keys)
+    return frames, left
+
+
+def read_with_rest(source: Path, keys: Mapping[str, str]) -> tuple[list[Frame], list[str]]:
+    """Returns the structures of a file, and the names in it that are no label, input or split.
+
+    Raises:
+        DataError: if a name of ``keys`` is nowhere in the file, or it cannot be read.
+    """
+    frames = read_frames(source, keys)
+    rest = [] if is_hdf5(source) else unread_names(source, keys)
+    for name, key in keys.items():
+        if not any(name in frame.labels or name in frame.given for frame in frames):
+            raise DataError(
+                f'{source.name}: "{key}" ({name}) is in none of {len(frames)} frames; other names '
+                f"there: {', '.join(rest) or 'none'}"
+            )
+    return frames, rest
 
 
 def check_target(target: Path, force: bool) -> None:

@@ -32,6 +32,12 @@ def test_inspect_as_text_and_json(electrojax, workplace):
     assert found["census"]["frames"] == 25 and found["census"]["labels"]["forces"] == 25
     assert found["duplicates"] == [{"frames": [3, 24], "energy_spread": 0.0}]
     assert found["findings"] == []
+    # what is neither label nor input is named: a label under another name is seen there
+    others = ["composition", "distance", "origin", "temperature"]
+    assert set(found["other_names"]) <= set(others) and "composition" in text.out
+    wrong = electrojax("data", "inspect", "data.xyz", "--key", "energy=E")
+    assert wrong.code == 2 and '"E" (energy) is in none of 25' in wrong.err, wrong.err
+    assert "composition" in wrong.err
     missing = electrojax("data", "inspect", "absent.xyz")
     assert missing.code == 2 and "absent.xyz" in missing.err
 
