@@ -13,7 +13,7 @@ import numpy as np
 
 Array = jax.Array
 ArrayLike = jax.Array | np.ndarray
-Axis = Literal["nodes", "edges", "graphs"]
+Axis = Literal["nodes", "edges", "pairs", "graphs"]
 Kind = Literal["float", "int", "bool"]
 T = TypeVar("T")
 

@@ -1,52 +1,42 @@
-"""The Coulomb contract: an engine prepares, from geometry alone, one symmetric linear operator."""
+"""The tables of Coulomb engines: boundaries, ways to sum a periodic system, finite-size terms."""
 
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
+from electrojax.electrostatics.contract import CoulombEngine, CoulombOperator
+from electrojax.electrostatics.ewald import EwaldCoulomb
+from electrojax.electrostatics.makov_payne import MakovPayneCoulomb
 from electrojax.electrostatics.open import OpenCoulomb
 from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.slab import SlabCoulomb
 from electrojax.errors import ConfigError
-from electrojax.system.types import BOUNDARIES, System
-from electrojax.typing import Array
 
+__all__ = [
+    "COULOMB",
+    "FINITE_SIZE",
+    "PERIODIC_METHODS",
+    "CoulombEngine",
+    "CoulombOperator",
+    "engine_for",
+    "tuned_engine",
+]
 
-class CoulombOperator(Protocol):
-    """A linear map A from multipoles to potentials, a pytree that is applied many times.
-
-    It is symmetric, E = ½⟨p, Ap⟩ and ∂E/∂p = Ap; padding neither acts nor is acted on; with the
-    self-interaction it is positive semi-definite. Channels of a density are summed first.
-    """
-
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, eV/(e·Å^l), of multipoles [N, M] or [N, C, M] e·Å^l; the same shape."""
-        ...
-
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the energy [G] in eV of multipoles [N, M] or [N, C, M] e·Å^l."""
-        ...
-
-
-class CoulombEngine(Protocol):
-    """A way to sum Coulomb interactions under one boundary: frozen, hashable, static under jit."""
-
-    def prepare(self, system: System, l_max: int, width: float | Array) -> CoulombOperator:
-        """Returns the operator for a batch, multipoles up to l_max and the width σ in Å."""
-        ...
-
-    def k_box(
-        self, cell: np.ndarray, width: float | np.ndarray, l_max: int
-    ) -> tuple[int, int, int]:
-        """Returns, on the host, the largest k-vector index along each axis of a cell [3, 3] Å."""
-        ...
-
-
-PERIODIC_METHODS: dict[str, type] = {"direct": PeriodicCoulomb}
+PERIODIC_METHODS: dict[str, type] = {
+    "direct": PeriodicCoulomb,
+    "ewald": EwaldCoulomb,
+}
 """Ways to sum a periodic system; every engine has the fields accuracy and self_interaction."""
 
-COULOMB: dict[str, type] = {"open": OpenCoulomb, "periodic": PeriodicCoulomb}
-"""Engines by boundary."""
+COULOMB: dict[str, type] = {
+    "open": OpenCoulomb,
+    "periodic": PeriodicCoulomb,
+    "slab": SlabCoulomb,
+}
+"""Engines by boundary; for periodic, the one of method auto."""
+
+FINITE_SIZE: dict[str, type] = {"makov_payne": MakovPayneCoulomb}
+"""Corrections that a periodic sum may be wrapped in."""
 
 
 def engine_for(
@@ -54,29 +44,62 @@ def engine_for(
     accuracy: float = 1.0e-5,
     self_interaction: bool = True,
     method: str = "auto",
+    finite_size: str = "none",
 ) -> CoulombEngine:
     """Returns the Coulomb engine of a boundary.
 
     Args:
-        boundary: open or periodic.
+        boundary: open, periodic or slab.
         accuracy: requested RMS error of the forces over the RMS force; exact sums do not read it.
         self_interaction: keep each Gaussian's interaction with itself.
-        method: how a periodic system is summed, a key of PERIODIC_METHODS; auto is direct.
+        method: how a periodic system, or the cell of a slab, is summed: a key of
+            PERIODIC_METHODS; auto is direct.
+        finite_size: none, or a key of FINITE_SIZE for a molecule in a periodic box.
 
     Raises:
-        ConfigError: if the boundary or the method does not exist, or the accuracy cannot be met.
+        ConfigError: if the boundary or an option does not exist, or the accuracy cannot be met.
     """
-    if boundary not in COULOMB:
-        known = "open or periodic" if boundary in BOUNDARIES else ", ".join(BOUNDARIES)
+    _check("boundary", boundary, tuple(COULOMB))
+    _check("method", method, ("auto", *PERIODIC_METHODS))
+    _check("finite_size", finite_size, ("none", *FINITE_SIZE))
+    if finite_size != "none" and boundary != "periodic":
         raise ConfigError(
-            f"boundary {boundary!r} has no Coulomb engine; needed {known} (a model with solver "
-            "none needs no engine at any boundary)"
+            f"finite_size {finite_size!r} with boundary {boundary!r}; needed boundary 'periodic'"
         )
-    engine = COULOMB[boundary]
-    if method not in ("auto", *PERIODIC_METHODS):
-        raise ConfigError(f"method {method!r}; needed {' or '.join(('auto', *PERIODIC_METHODS))}")
-    if boundary == "periodic" and method != "auto":
-        engine = PERIODIC_METHODS[method]
-    options = {"accuracy": accuracy, "self_interaction": self_interaction}
-    fields = {f.name for f in dataclasses.fields(engine)}
-    return engine(**{name: value for name, value in options.items() if name in fields})
+    if boundary == "open":
+        return OpenCoulomb(self_interaction)
+    chosen = PERIODIC_METHODS["direct" if method == "auto" else method]
+    bulk = chosen(accuracy=accuracy, self_interaction=self_interaction)
+    if boundary == "slab":
+        return SlabCoulomb(bulk)
+    return bulk if finite_size == "none" else FINITE_SIZE[finite_size](bulk)
+
+
+def tuned_engine(
+    engine: CoulombEngine, method: str, atoms: int, cell: np.ndarray, width: np.ndarray, l_max: int
+) -> CoulombEngine:
+    """Returns an engine with its bulk sum chosen (method auto) and tuned for one structure.
+
+    Args:
+        engine: of any boundary; an open one is returned as it is.
+        method: auto for the cheapest of PERIODIC_METHODS, or the method of the engine.
+        atoms: number of atoms.
+        cell: [3, 3] Å.
+        width: σ in Å, one number or [N].
+        l_max: highest multipole order.
+    """
+    if isinstance(engine, OpenCoulomb):
+        return engine
+    if isinstance(engine, SlabCoulomb | MakovPayneCoulomb):
+        bulk = tuned_engine(engine.bulk, method, atoms, cell, width, l_max)
+        return dataclasses.replace(engine, bulk=bulk)
+    structure = (atoms, cell, width, l_max)
+    kinds = PERIODIC_METHODS.values() if method == "auto" else [type(engine)]
+    options = {name: getattr(engine, name) for name in ("accuracy", "self_interaction")}
+    candidates = [kind(**options).tuned(*structure) for kind in kinds]
+    return min(candidates, key=lambda candidate: candidate.cost(*structure))
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} {value!r} does not exist; needed {' or '.join(known)}")

@@ -37,6 +37,10 @@ class OpenCoulomb:
         """Returns zeros: there are no k-vectors."""
         return (0, 0, 0)
 
+    def pair_cutoff(self, l_max: int) -> float:
+        """Returns 0: every pair is summed, without a list."""
+        return 0.0
+
     def prepare(self, system: System, l_max: int, width: float | Array) -> "OpenOperator":
         """Returns the map from multipoles to potentials for these positions.
 

@@ -72,9 +72,15 @@ class PeriodicCoulomb:
             l_max: highest multipole order.
 
         Raises:
+            ConfigError: if a width is not positive.
             CapacityError: if there would be too many k-vectors.
         """
         narrowest = float(np.min(width))
+        if not narrowest > 0:
+            raise ConfigError(
+                f"a width of {narrowest:g} Å in a reciprocal sum; needed a positive width, or "
+                "method 'ewald' for point charges"
+            )
         rows = np.asarray(cell, dtype=np.float64)
         lengths = np.linalg.norm(rows, axis=-1)
         shortest = 2 * np.pi * np.linalg.norm(np.linalg.inv(rows), axis=0).min()
@@ -87,6 +93,29 @@ class PeriodicCoulomb:
                 "use wider Gaussians or a lower accuracy"
             )
         return tuple(int(n) for n in box)  # type: ignore[return-value]
+
+    def pair_cutoff(self, l_max: int) -> float:
+        """Returns 0: there is no real-space part."""
+        return 0.0
+
+    def tuned(
+        self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
+    ) -> "PeriodicCoulomb":
+        """Returns the engine itself: there is nothing to choose."""
+        return self
+
+    def cost(self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int) -> float:
+        """Returns the cost of one application in phases (k-vector times atom).
+
+        It is infinite for widths that differ, or so narrow that a sum would not fit in memory.
+        """
+        if np.ptp(width) > 0 or np.min(width) <= 0:
+            return math.inf
+        size = abs(float(np.linalg.det(cell)))
+        largest = math.sqrt(tail_exponent(self.accuracy, l_max)) / float(np.min(width))
+        # The half of the sphere of k-vectors, in a box of n1, n2, n3 twice its volume.
+        vectors = size * largest**3 / (6 * math.pi**2)
+        return math.inf if vectors > MAX_K_VECTORS else atoms * vectors
 
     def prepare(self, system: System, l_max: int, width: float | Array) -> "PeriodicOperator":
         """Returns the map from multipoles to potentials for these positions and cells.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from electrojax.errors import CapacityError, DataError
-from electrojax.system.neighbors import complete_cell, neighbor_list
+from electrojax.system.neighbors import complete_cell, coulomb_pairs, neighbor_list
 from electrojax.system.types import (
     LABELS,
     Batch,
@@ -28,6 +28,7 @@ class Capacity:
         nodes, edges, graphs: padded sizes of the axes.
         graph_nodes: the largest number of atoms in one structure.
         k_box: largest k-vector index along each reciprocal axis.
+        pairs: padded number of real-space Coulomb pairs.
     """
 
     nodes: int
@@ -35,10 +36,12 @@ class Capacity:
     graphs: int
     graph_nodes: int
     k_box: KPlan = (0, 0, 0)
+    pairs: int = 0
 
     def size(self, axis: str) -> int:
         """Returns the padded size of an axis by its name."""
-        return {"nodes": self.nodes, "edges": self.edges, "graphs": self.graphs}[axis]
+        sizes = {"nodes": self.nodes, "edges": self.edges, "pairs": self.pairs}
+        return (sizes | {"graphs": self.graphs})[axis]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +54,16 @@ class Sample:
     source: str = "structure"
 
 
-def build_sample(frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0)) -> Sample:
+def build_sample(
+    frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0), pair_cutoff: float = 0.0
+) -> Sample:
     """Returns a frame with its neighbour list, as a one-structure System.
 
     Args:
         frame: the structure; ``labels["energy"]`` must already be relative to atomic energies.
         cutoff: Å, of the neighbour list.
         k_box: largest k-vector index along each reciprocal axis that its cell needs.
+        pair_cutoff: Å, of the pairs of a real-space Coulomb sum; 0 for none.
 
     Raises:
         DataError: for one periodic axis, a cell without volume or positions that are not finite.
@@ -68,6 +74,7 @@ def build_sample(frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0)) -> Sampl
     cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
     if boundary == "slab" and np.any(frame.cell[frame.normal]):
         cell = np.array(frame.cell, dtype=np.float64)
+    pairs = coulomb_pairs(frame.positions, cell, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     fragment = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
     system = System(
@@ -79,6 +86,9 @@ def build_sample(frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0)) -> Sampl
         senders=edges[0],
         receivers=edges[1],
         shifts=edges[2],
+        pair_senders=pairs[0],
+        pair_receivers=pairs[1],
+        pair_shifts=pairs[2],
         cell=cell[None],
         plan_cell=cell[None],
         total_charge=np.array([frame.total_charge]),
@@ -88,6 +98,7 @@ def build_sample(frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0)) -> Sampl
         fermi_level=np.zeros(1),
         node_mask=np.ones(n, dtype=bool),
         edge_mask=np.ones(len(edges[0]), dtype=bool),
+        pair_mask=np.ones(len(pairs[0]), dtype=bool),
         graph_mask=np.ones(1, dtype=bool),
         boundary=boundary,
         normal=frame.normal,
@@ -115,6 +126,7 @@ def capacity_for(
         graphs=max(len(systems), graphs or 0),
         graph_nodes=max([s.n_nodes for s in systems], default=1),
         k_box=tuple(int(n) for n in boxes.max(axis=0)),  # type: ignore[arg-type]
+        pairs=_round_up(sum(s.n_pairs for s in systems), round_to) if _paired(systems) else 0,
     )
 
 
@@ -155,6 +167,10 @@ def with_positions(system: System, positions: np.ndarray, cell: np.ndarray | Non
     return replace(system, **changes)
 
 
+def _paired(systems: Sequence[System]) -> bool:
+    return any(s.n_pairs for s in systems)
+
+
 def _round_up(value: int, multiple: int) -> int:
     return max(multiple, -(-value // multiple) * multiple)
 
@@ -170,6 +186,7 @@ def _check_fit(systems: Sequence[System], capacity: Capacity) -> None:
     needed = {
         "nodes": sum(s.n_nodes for s in systems),
         "edges": sum(s.n_edges for s in systems),
+        "pairs": sum(s.n_pairs for s in systems),
         "graphs": len(systems),
     }
     over = [
@@ -208,9 +225,7 @@ def _stack(
         stop = start + len(part)
         out[start:stop] = np.asarray(part) + offset if spec.index_of else part
         start = stop
-        offset += {"nodes": system.n_nodes, "graphs": 1, "edges": system.n_edges, None: 0}[
-            spec.index_of
-        ]
+        offset += {"nodes": system.n_nodes, "graphs": 1}[spec.index_of] if spec.index_of else 0
     return out
 
 

@@ -44,6 +44,24 @@ def neighbor_list(
     return as_int[0], as_int[1], as_int[2]
 
 
+def coulomb_pairs(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    boundary: str,
+    cutoff: float,
+    source: str = "structure",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the pairs of a real-space Coulomb sum, like :func:`neighbor_list`.
+
+    A slab repeats along all three vectors here: its Coulomb sum starts from the sum in the given
+    cell. There are no pairs for an open boundary or a cutoff of 0.
+    """
+    if boundary == "open" or not cutoff:
+        none = np.zeros(0, dtype=np.int32)
+        return none, none, np.zeros((0, 3), dtype=np.int32)
+    return neighbor_list(positions, cell, (True, True, True), cutoff, source)
+
+
 def complete_cell(
     cell: np.ndarray, pbc: tuple[bool, bool, bool], source: str = "structure"
 ) -> np.ndarray:

@@ -31,6 +31,8 @@ class System:
         fragment: [N] index of the atom's fragment inside its structure, −1 on padding.
         senders, receivers: [E] atom indices, receivers ascending.
         shifts: [E, 3] integer cell shifts.
+        pair_senders, pair_receivers, pair_shifts: [P], [P], [P, 3] the pairs of a real-space
+            Coulomb sum, laid out like the edges; their cutoff is the engine's, not the backbone's.
         cell: [G, 3, 3] Å, rows are lattice vectors; the unit matrix where nothing is periodic.
         plan_cell: [G, 3, 3] Å, the cell for which the set of k-vectors was chosen; it stays
             fixed while ``cell`` changes, so that the energy has no steps.
@@ -39,7 +41,7 @@ class System:
         external_field: [G, 3] V/Å, the physical electric field.
         charge_control: [G] 0 = fixed charge, 1 = fixed potential.
         fermi_level: [G] eV, read only where charge_control is 1.
-        node_mask, edge_mask, graph_mask: true on real entries.
+        node_mask, edge_mask, pair_mask, graph_mask: true on real entries.
         boundary: which directions repeat.
         normal: index of the open axis of a slab.
         k_box: largest k-vector index along each reciprocal axis.
@@ -54,6 +56,9 @@ class System:
     senders: ArrayLike = array("edges", kind="int", index_of="nodes")
     receivers: ArrayLike = array("edges", kind="int", index_of="nodes")
     shifts: ArrayLike = array("edges", (3,), kind="int")
+    pair_senders: ArrayLike = array("pairs", kind="int", index_of="nodes")
+    pair_receivers: ArrayLike = array("pairs", kind="int", index_of="nodes")
+    pair_shifts: ArrayLike = array("pairs", (3,), kind="int")
     cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
     plan_cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
     total_charge: ArrayLike = array("graphs")
@@ -63,6 +68,7 @@ class System:
     fermi_level: ArrayLike = array("graphs")
     node_mask: ArrayLike = array("nodes", kind="bool", pad=False)
     edge_mask: ArrayLike = array("edges", kind="bool", pad=False)
+    pair_mask: ArrayLike = array("pairs", kind="bool", pad=False)
     graph_mask: ArrayLike = array("graphs", kind="bool", pad=False)
     boundary: Boundary = static("open")
     normal: int = static(2)
@@ -78,6 +84,11 @@ class System:
     def n_edges(self) -> int:
         """Number of edges, padding included."""
         return self.senders.shape[0]
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of real-space Coulomb pairs, padding included."""
+        return self.pair_senders.shape[0]
 
     @property
     def n_graphs(self) -> int:

@@ -1,5 +1,6 @@
 """Independent NumPy references for Coulomb sums, and systems to try them on."""
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.special import erf
 
 from electrojax.electrostatics.coulomb import engine_for
-from electrojax.system.batching import Capacity, build_sample, capacity_for, collate
+from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.system.types import Frame, System
 from electrojax.typing import replace
 from electrojax.units import COULOMB as K_E
@@ -53,17 +54,22 @@ def rotated(multipoles: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 def reciprocal_energy(positions, multipoles, cell, width, decay=42.0):
     """Σ over all k ≠ 0 with k²σ² < decay, with complex numbers; e^{-42} = 6e-19."""
+    narrowest = np.min(width)
     rows = 2 * np.pi * np.linalg.inv(cell).T
-    box = np.ceil(np.sqrt(decay) / width * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
+    box = np.ceil(np.sqrt(decay) / narrowest * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(
+        int
+    )
     grid = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in box], indexing="ij"), -1)
     k = grid.reshape(-1, 3) @ rows
     k2 = (k * k).sum(1)
-    k, k2 = k[(k2 > 1e-12) & (k2 * width**2 < decay)], k2[(k2 > 1e-12) & (k2 * width**2 < decay)]
+    used = (k2 > 1e-12) & (k2 * narrowest**2 < decay)
+    k, k2 = k[used], k2[used]
     charges, dipoles = cartesian(multipoles)
     form = charges - 1j * k @ dipoles.T
     if multipoles.shape[1] > 4:
         form = form - solid_harmonics(k) @ multipoles[:, 4:9].T / 3
-    structure = (np.exp(-1j * k @ positions.T) * form).sum(1) * np.exp(-k2 * width**2 / 2)
+    smear = np.exp(-np.outer(k2, np.broadcast_to(width, len(positions)) ** 2) / 2)
+    structure = (np.exp(-1j * k @ positions.T) * form * smear).sum(1)
     volume = abs(np.linalg.det(cell))
     return 2 * np.pi * K_E / volume * float((np.abs(structure) ** 2 / k2).sum())
 
@@ -115,29 +121,42 @@ def displaced_energy(positions, multipoles, widths, energy=charge_cloud_energy, 
     return table[0]
 
 
-def frame(positions, cell, boundary):
-    periodic = boundary == "periodic"
+KINDS = {
+    "open": {"boundary": "open"},
+    "periodic": {"boundary": "periodic"},
+    "ewald": {"boundary": "periodic", "method": "ewald"},
+    "slab": {"boundary": "slab"},
+    "slab_z": {"boundary": "slab"},
+}
+"""Engines to try promises on; slab is open along its second lattice vector, slab_z its third."""
+
+REPEATS = {"open": "FFF", "periodic": "TTT", "ewald": "TTT", "slab": "TFT", "slab_z": "TTF"}
+
+
+def frame(positions, cell, kind):
     return Frame(
         numbers=np.ones(len(positions), dtype=int),
         positions=np.asarray(positions, float),
         cell=np.asarray(cell, float),
-        pbc=(periodic,) * 3,
+        pbc=tuple(flag == "T" for flag in REPEATS[kind]),
     )
 
 
-def batch(structures, boundary, engine, width, l_max, dtype=np.float64, extra=(0, 0)) -> System:
-    """A padded batch of (positions, cell) with room for extra nodes and graphs."""
+def batch(structures, kind, engine, width, l_max, dtype=np.float64, extra=(0, 0)) -> System:
+    """A padded batch of (positions, cell) with room for extra nodes, pairs and graphs."""
     samples = [
-        build_sample(frame(r, a, boundary), 0.5, engine.k_box(a, width, l_max))
+        build_sample(
+            frame(r, a, kind), 0.5, engine.k_box(a, width, l_max), engine.pair_cutoff(l_max)
+        )
         for r, a in structures
     ]
     fitted = capacity_for(samples)
-    capacity = Capacity(
+    capacity = dataclasses.replace(
+        fitted,
         nodes=fitted.nodes + extra[0],
-        edges=fitted.edges,
         graphs=fitted.graphs + extra[1],
         graph_nodes=fitted.graph_nodes + (1 if extra[0] else 0),
-        k_box=fitted.k_box,
+        pairs=fitted.pairs + (7 if extra[0] and fitted.pairs else 0),
     )
     return jax.tree.map(jnp.asarray, collate(samples, capacity, dtype).system)
 
@@ -148,11 +167,27 @@ def random_structure(rng, n=5, cell=TRICLINIC, l_max=1):
     return positions, rng.normal(size=(n, (l_max + 1) ** 2)) * 0.5, cell
 
 
-def prepared(boundary, structures, width=1.0, l_max=1, accuracy=1e-8, dtype=np.float64, **options):
+def molecules(rng, l_max):
+    """Eight neutral triangles in a cube, [24, 3], with small higher multipoles."""
+    grid = np.stack(np.meshgrid(*[np.arange(2)] * 3), -1).reshape(-1, 3)
+    water = np.array([[0, 0, 0], [0.9572, 0, 0], [-0.24, 0.927, 0]])
+    turns = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in grid]
+    positions = np.concatenate([3.1 * g + water @ q for g, q in zip(grid, turns)])
+    rest = 0.1 * rng.normal(size=(24, (l_max + 1) ** 2 - 1))
+    return positions, np.c_[np.tile([-0.8, 0.4, 0.4], 8), rest], 6.2 * np.eye(3)
+
+
+def engine_of(kind, accuracy=1e-8, **options):
+    """The engine of a kind; the split with a cutoff that holds widths up to 1 Å."""
+    engine = engine_for(**KINDS[kind], accuracy=accuracy, **options)
+    return dataclasses.replace(engine, cutoff=11.0) if kind == "ewald" else engine
+
+
+def prepared(kind, structures, width=1.0, l_max=1, accuracy=1e-8, dtype=np.float64, **options):
     """Engine, padded system and operator for a list of (positions, cell)."""
     extra = options.pop("extra", (0, 0))
-    engine = engine_for(boundary, accuracy, **options)
-    system = batch(structures, boundary, engine, width, l_max, dtype, extra)
+    engine = engine_of(kind, accuracy, **options)
+    system = batch(structures, kind, engine, width, l_max, dtype, extra)
     return engine, system, prepare(engine, l_max, width, system)
 
 

@@ -28,12 +28,13 @@ def test_every_field_of_every_structure_survives(rng):
     samples = [labelled(seed, n, rng) for seed, n in ((1, 3), (2, 6), (3, 4))]
     size = Capacity(nodes=20, edges=90, graphs=5, graph_nodes=6)
     batch = collate(samples, size, np.float64)
-    nodes = edges = 0
+    nodes = edges = pairs = 0
     for graph, sample in enumerate(samples):
         one = sample.system
         where = {
             "nodes": slice(nodes, nodes + one.n_nodes),
             "edges": slice(edges, edges + one.n_edges),
+            "pairs": slice(pairs, pairs + one.n_pairs),
             "graphs": slice(graph, graph + 1),
         }
         offset = {"nodes": nodes, "graphs": graph, None: 0}
@@ -48,13 +49,33 @@ def test_every_field_of_every_structure_survives(rng):
             np.testing.assert_array_equal(np.ravel(shape), np.ravel(value), name)
             assert label.mask[part][..., columns].all() if name == "multipoles" else True
             assert label.mask[part].any()
-        nodes, edges = nodes + one.n_nodes, edges + one.n_edges
+        nodes, edges, pairs = nodes + one.n_nodes, edges + one.n_edges, pairs + one.n_pairs
     assert not batch.targets.multipoles.mask[:, 4:].any()
     system = batch.system
     assert system.node_mask.sum() == nodes and system.edge_mask.sum() == edges
     assert (system.receivers[edges:] == size.nodes).all()
     assert (system.node_graph[nodes:] == size.graphs).all()
     assert np.all(np.diff(system.receivers) >= 0)
+
+
+def test_coulomb_pairs_of_every_structure_survive(rng):
+    """They have their own cutoff, repeat along all vectors of a slab, and are padded like edges."""
+    samples = [
+        build_sample(testing.crystal(rng, n=n, pbc=(True, True, False)), 2.5, pair_cutoff=4.0)
+        for n in (3, 4)
+    ]
+    fitted = capacity_for(samples)
+    first, second = (s.system for s in samples)
+    assert fitted.pairs == first.n_pairs + second.n_pairs > fitted.edges
+    assert first.pair_shifts[:, 2].any() and not first.shifts[:, 2].any()
+    system = collate(samples, dataclasses.replace(fitted, pairs=fitted.pairs + 5)).system
+    np.testing.assert_array_equal(system.pair_senders[: first.n_pairs], first.pair_senders)
+    rest = slice(first.n_pairs, fitted.pairs)
+    np.testing.assert_array_equal(system.pair_receivers[rest], second.pair_receivers + 3)
+    np.testing.assert_array_equal(system.pair_shifts[rest], second.pair_shifts)
+    assert system.pair_mask.tolist() == [True] * fitted.pairs + [False] * 5
+    assert (system.pair_receivers[fitted.pairs :] == fitted.nodes).all()
+    assert build_sample(testing.cluster(rng), 4.0, pair_cutoff=4.0).system.n_pairs == 0
 
 
 def test_a_missing_label_is_a_mask(rng):
@@ -78,9 +99,9 @@ def test_boundaries_do_not_mix(rng):
         collate([open_, periodic], capacity_for([open_, periodic]))
 
 
-@pytest.mark.parametrize("axis", ["nodes", "edges", "graphs", "graph_nodes"])
+@pytest.mark.parametrize("axis", ["nodes", "edges", "pairs", "graphs", "graph_nodes"])
 def test_what_does_not_fit_is_refused(rng, axis):
-    samples = [build_sample(testing.cluster(rng), 4.0) for _ in range(2)]
+    samples = [build_sample(testing.crystal(rng), 4.0, pair_cutoff=4.0) for _ in range(2)]
     exact = capacity_for(samples)
     small = dataclasses.replace(exact, **{axis: getattr(exact, axis) - 1})
     with pytest.raises(CapacityError, match="does not fit"):
