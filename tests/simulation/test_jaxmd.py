@@ -107,8 +107,9 @@ def test_a_short_script_conserves_energy_with_jax_md(x64):
         found = found.update(state.position)
         return step(state, neighbor=found), found
 
+    @jax.jit
     def total(state, found):
-        return float(energy(state.position, found) + jax_md.simulate.kinetic_energy(state))
+        return energy(state.position, found) + jax_md.simulate.kinetic_energy(state)
 
     before = total(state, found)
     end, found = jax.jit(lambda c: jax.lax.fori_loop(0, 100, advance, c))((state, found))
