@@ -34,6 +34,9 @@ from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
 
+FINEST = 1e-10
+"""The smallest force error that the meshes to choose from can meet."""
+
 TOUCH_COST = 6.0
 """Time of one mesh point that an atom touches, over that of one phase, on two CPU cores."""
 
@@ -63,11 +66,7 @@ class MeshCoulomb:
     block: int = 1 << 17
 
     def __post_init__(self) -> None:
-        if not 1e-10 <= self.accuracy <= 0.1:
-            raise ConfigError(
-                f"coulomb accuracy {self.accuracy:g}; needed a relative force error from 1e-10 to "
-                "0.1 on a mesh (the direct sum reaches 1e-13)"
-            )
+        PeriodicCoulomb(self.accuracy)  # refuses what no sum can meet
 
     def k_box(
         self, cell: np.ndarray, width: float | np.ndarray, l_max: int
@@ -80,8 +79,14 @@ class MeshCoulomb:
             l_max: highest multipole order.
 
         Raises:
+            ConfigError: if no mesh meets the accuracy.
             CapacityError: if there would be too many k-vectors.
         """
+        if self.accuracy < FINEST:
+            raise ConfigError(
+                f"coulomb accuracy {self.accuracy:g} on a mesh; needed at least {FINEST:g}, or the "
+                "direct sum"
+            )
         return PeriodicCoulomb(self.accuracy).k_box(cell, width, l_max)
 
     def pair_cutoff(self, l_max: int) -> float:
@@ -97,9 +102,11 @@ class MeshCoulomb:
     def cost(self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int) -> float:
         """Returns the cost of one application in phases (k-vector times atom) of the direct sum.
 
-        It is infinite where the direct sum would be refused too: for widths that differ or vanish.
+        It is infinite for widths that differ or vanish, and for an accuracy that no mesh meets.
         """
-        if math.isinf(PeriodicCoulomb(self.accuracy).cost(atoms, cell, width, l_max)):
+        if self.accuracy < FINEST or math.isinf(
+            PeriodicCoulomb(self.accuracy).cost(atoms, cell, width, l_max)
+        ):
             return math.inf
         plan = self.plan(cell, width, l_max)
         return TOUCH_COST * atoms * plan.order**3 + POINT_COST * math.prod(plan.shape)

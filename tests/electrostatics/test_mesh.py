@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from electrojax.electrostatics.ewald import EwaldCoulomb
 from electrojax.electrostatics.mesh import MeshCoulomb
+from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
 from electrojax.electrostatics.periodic import PeriodicCoulomb
 from electrojax.electrostatics.splines import (
     aliasing_error,
@@ -345,5 +347,22 @@ def test_unplanned_and_unsupported_systems_are_refused(rng, x64):
         engine.prepare(system, 3, 1.0)
     with pytest.raises(ConfigError, match=r"needed \[N, 4\]"):
         operator.energy(jnp.ones((3, 1)))
-    with pytest.raises(ConfigError, match="direct sum reaches"):
-        MeshCoulomb(accuracy=1e-12)
+    with pytest.raises(ConfigError, match="needed at least 1e-10, or the direct sum"):
+        MeshCoulomb(accuracy=1e-12).k_box(cell, 1.0, 1)
+    assert MeshCoulomb(accuracy=1e-12).cost(3, cell, 1.0, 1) == np.inf
+
+
+@pytest.mark.parametrize("l_max", [0, 1])
+def test_split_of_point_charges_on_the_mesh(l_max, rng, x64):
+    """Against the direct sum of narrow Gaussians and the split with a direct reciprocal sum."""
+    positions, multipoles, cell = ref.molecules(rng, l_max)
+    results = {}
+    for engine in (EwaldCoulomb(1e-9, False, 9.0), MeshEwaldCoulomb(1e-6, False, 5.0)):
+        results[engine] = values(engine, (positions, multipoles, cell), 0.0, l_max)
+    exact, meshed = results.values()
+    assert rms(meshed[1] - exact[1]) < 1e-6 * rms(exact[1])
+    assert rms(meshed[2] - exact[2]) < 1e-6 * rms(exact[2])
+    tuned = MeshEwaldCoulomb(1e-6).tuned(24, cell, 1.0, l_max)
+    assert tuned.split(l_max) >= 1.0 - 1e-12
+    many = MeshEwaldCoulomb(1e-5).tuned(100_000, 100.0 * np.eye(3), 0.0, 0)
+    assert 3.0 <= many.cutoff < EwaldCoulomb(1e-5).tuned(100_000, 100 * np.eye(3), 0.0, 0).cutoff
