@@ -1,4 +1,4 @@
-"""Trains the cases of benchmarks/cases on public ab initio data (--data DIR) and keeps their errors.
+"""Trains the cases of benchmarks/cases on public ab initio data (--data DIR), keeps their errors.
 
 Every case is a training file; the paths in it are taken below the folder given by --data.
 """

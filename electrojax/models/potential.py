@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.coulomb import engine_for
+from electrojax.electrostatics.coulomb import CoulombEngine, engine_for
 from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.prediction import Prediction
@@ -21,7 +21,7 @@ from electrojax.system.batching import Sample, build_sample
 from electrojax.system.composition import check_determined
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.neighbors import complete_cell
-from electrojax.system.types import Frame, Statistics, System, graph_sum
+from electrojax.system.types import Boundary, Frame, Statistics, System, graph_sum
 from electrojax.typing import Array, replace
 
 Params = Any
@@ -36,14 +36,14 @@ class PotentialNetwork(nn.Module):
         solver: the rule that decides the charge density.
         statistics: species table and scales.
         accuracy: requested relative RMS force error of the Coulomb sum.
-        self_interaction: whether each Gaussian's own energy is kept.
+        finite_size: correction of periodic cells, ``none`` or ``makov_payne`` (one molecule each).
     """
 
     backbone: nn.Module
     solver: nn.Module
     statistics: Statistics
     accuracy: float = 1.0e-5
-    self_interaction: bool = True
+    finite_size: str = "none"
 
     @nn.compact
     def __call__(
@@ -56,10 +56,16 @@ class PotentialNetwork(nn.Module):
         energy = readout * self.statistics.energy_scale + self.statistics.energy_shift
         coulomb = None
         if self.solver.uses_coulomb:
-            engine = engine_for(system.boundary, self.accuracy, self.self_interaction)
-            coulomb = engine.prepare(system, self.solver.l_max, self.solver.width)
+            coulomb = self.engine(system.boundary).prepare(
+                system, self.solver.l_max, self.solver.width
+            )
         state = self.solver(features, system, coulomb, guess)
         return {"short_range": graph_sum(energy, system), **state.energies}, state
+
+    def engine(self, boundary: Boundary) -> CoulombEngine:
+        """Returns the Coulomb engine of a boundary."""
+        finite_size = self.finite_size if boundary == "periodic" else "none"
+        return engine_for(boundary, self.accuracy, finite_size=finite_size)
 
     def _species(self, system: System) -> Array:
         """Species indices [N], −1 on padding; the host has checked that every element is known."""
@@ -104,7 +110,7 @@ class Potential:
         solver = self.network.solver
         if not solver.uses_coulomb:
             return (0, 0, 0)
-        engine = engine_for(frame.boundary, self.network.accuracy, self.network.self_interaction)
+        engine = self.network.engine(frame.boundary)
         return engine.k_box(frame.cell, solver.width, solver.l_max)
 
     def sample(self, frame: Frame) -> Sample:
@@ -222,6 +228,7 @@ def assemble(
         solver=solver,
         statistics=statistics,
         accuracy=coulomb["accuracy"],
+        finite_size=coulomb["finite_size"],
     )
     return Potential(network, params, statistics, config, precision)
 

@@ -224,3 +224,39 @@ def test_an_atom_without_neighbours_can_be_charged(x64, backbone):
     assert abs(charge) > 0.01
     if backbone == "mace":  # no neighbours, no features
         np.testing.assert_allclose(charge, table[8], rtol=1e-12)
+
+
+def test_slab_forces_and_stress(x64):
+    """A charged slab with a tilted cell, its normal not along an axis of the list."""
+    model, run = potential("light", "local"), compiled("light", "local")
+    rng = np.random.default_rng(3)
+    frame = testing.crystal(rng, n=4, length=4.4, pbc=(True, False, True), total_charge=-1.0)
+    frame = dataclasses.replace(frame, cell=frame.cell * np.array([[1.0], [3.0], [1.0]]))
+    system = system_of(model, [frame])
+
+    def of_positions(positions):
+        return float(run(replace(system, positions=positions)).energy[0])
+
+    def of_strain(strain):
+        matrix = np.eye(3) + 0.5 * (strain + strain.T)
+        moved = replace(
+            system, positions=frame.positions @ matrix, cell=(frame.cell @ matrix)[None]
+        )
+        return float(run(moved).energy[0])
+
+    prediction = run(system)
+    testing.assert_gradient(of_positions, -np.asarray(prediction.forces), system.positions)
+    virial = np.asarray(prediction.stress[0]) * abs(np.linalg.det(frame.cell))
+    testing.assert_gradient(of_strain, virial, np.zeros((3, 3)), step=0.01)
+
+
+def test_a_charged_molecule_in_a_box_approaches_the_open_one(x64):
+    """The same model, periodic with finite-size terms and open: no images are felt."""
+    model = potential("light", "local")
+    boxed = dataclasses.replace(model, network=model.network.clone(finite_size="makov_payne"))
+    molecule = dataclasses.replace(structure("open"), external_field=np.zeros(3), total_charge=1.0)
+    periodic = dataclasses.replace(molecule, cell=np.eye(3) * 40.0, pbc=(True, True, True))
+    (free,), (inside,) = predict_frames(model, [molecule]), predict_frames(boxed, [periodic])
+    (raw,) = predict_frames(model, [periodic])
+    np.testing.assert_allclose(inside.energy, free.energy, rtol=0, atol=5e-4)
+    assert abs(raw.energy - free.energy) > 0.1

@@ -74,11 +74,6 @@ def test_field_needs_open_boundaries(model, rng):
         predict_frames(model, [frame])
 
 
-def test_slab_is_refused_where_no_engine_exists(model, rng):
-    with pytest.raises(ConfigError, match="slab"):
-        predict_frames(model, [testing.crystal(rng, pbc=(True, True, False))])
-
-
 def test_slab_works_without_charges(rng):
     none = potential("light", "none", "float64")
     frame = testing.crystal(rng, pbc=(True, True, False))
