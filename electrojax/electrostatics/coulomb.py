@@ -1,12 +1,15 @@
 """The tables of Coulomb engines: boundaries, ways to sum a periodic system, finite-size terms."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombEngine, CoulombOperator
 from electrojax.electrostatics.ewald import EwaldCoulomb
 from electrojax.electrostatics.makov_payne import MakovPayneCoulomb
+from electrojax.electrostatics.mesh import MeshCoulomb
+from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
 from electrojax.electrostatics.open import OpenCoulomb
 from electrojax.electrostatics.periodic import PeriodicCoulomb
 from electrojax.electrostatics.slab import SlabCoulomb
@@ -25,6 +28,8 @@ __all__ = [
 PERIODIC_METHODS: dict[str, type] = {
     "direct": PeriodicCoulomb,
     "ewald": EwaldCoulomb,
+    "mesh": MeshCoulomb,
+    "mesh_ewald": MeshEwaldCoulomb,
 }
 """Ways to sum a periodic system; every engine has the fields accuracy and self_interaction."""
 
@@ -96,8 +101,16 @@ def tuned_engine(
     structure = (atoms, cell, width, l_max)
     kinds = PERIODIC_METHODS.values() if method == "auto" else [type(engine)]
     options = {name: getattr(engine, name) for name in ("accuracy", "self_interaction")}
-    candidates = [kind(**options).tuned(*structure) for kind in kinds]
+    candidates = [c.tuned(*structure) for kind in kinds for c in _able(kind, options)]
     return min(candidates, key=lambda candidate: candidate.cost(*structure))
+
+
+def _able(kind: type, options: dict[str, Any]) -> list[Any]:
+    """The engine of this kind, or nothing if it cannot meet the accuracy."""
+    try:
+        return [kind(**options)]
+    except ConfigError:
+        return []
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
