@@ -1,6 +1,5 @@
 """Trajectories as extxyz and HDF5, of which a reader never meets half a frame."""
 
-import contextlib
 import dataclasses
 import io
 import os
@@ -13,6 +12,7 @@ import numpy as np
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.simulation.appending import GrowingFile
+from electrojax.simulation.journal import JournaledFile
 
 UNITS = {
     "positions": "Å",
@@ -131,108 +131,59 @@ class ExtxyzTrajectory:
 
 
 class Hdf5Trajectory:
-    """An HDF5 file, one growing dataset per quantity.
-
-    It is written in HDF5's single-writer-multiple-reader mode, whose order of writes leaves a
-    readable file at every moment. After a kill it carries that mode's flag: read it with
-    ``h5py.File(path, swmr=True)``; resuming makes it plain again. ``step`` grows last, so its
-    length is the number of whole frames.
-    """
+    """An HDF5 file, one growing dataset per quantity, committed whole (see ``journal.py``)."""
 
     def __init__(
         self, path: Path, structure: Structure, quantities: Sequence[str], mark: int | None
     ) -> None:
-        self.path, self._structure, self._quantities = path, structure, tuple(quantities)
+        import h5py
+
+        self.path, self._length = path, mark or 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._create() if mark is None else self._reopen(mark)
-            self._length = mark or 0
-            self._file.swmr_mode = True
+            self._disk = JournaledFile(path, create=mark is None)
+            self._file = h5py.File(self._disk, "w" if mark is None else "r+")
+            if mark is None:
+                _create(self._file, structure, quantities)
+            self._datasets = self._growing()
+            self._cut(self._length)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise self._failed(error) from error
 
     def append(self, frame: Snapshot) -> None:
         """Appends a frame; it is on disk after :meth:`sync`."""
         values = {"time": frame.time, **frame.values, "step": frame.step}
-        try:
-            self._length += 1
-            for name, dataset in self._growing():
-                dataset.resize(self._length, axis=0)
-                dataset[-1] = values[name]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._failed(error) from error
+        self._length += 1
+        for name, dataset in self._datasets.items():
+            dataset.resize(self._length, axis=0)
+            dataset[-1] = values[name]
 
     def sync(self) -> int:
         """Sees every frame onto the disk; the mark is the number of frames."""
         try:
-            for _, dataset in self._growing():
-                dataset.flush()
             self._file.flush()
-        except (OSError, RuntimeError) as error:
+            self._disk.commit()
+        except OSError as error:
             raise self._failed(error) from error
         return self._length
 
     def close(self) -> None:
-        """Closes the file."""
-        # After a failed write the close fails as well; the file on disk is whole.
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            self._file.close()
+        """Closes the file with the frames of the last :meth:`sync`."""
+        self._file.close()
+        self._disk.close()
 
-    def _growing(self) -> list[tuple[str, Any]]:
-        return [(name, self._file[name]) for name in ("time", *self._quantities, "step")]
+    def _growing(self) -> dict[str, Any]:
+        names = ("time", *(str(q) for q in self._file.attrs["quantities"]), "step")
+        return {name: self._file[name] for name in names}
 
-    def _create(self) -> Any:
-        import h5py
-
-        file = h5py.File(self.path, "w", libver="latest")
-        structure, n = self._structure, len(self._structure.numbers)
-        file.attrs["format"] = FORMAT
-        file.attrs["quantities"] = list(self._quantities)
-        for name, value in structure.info.items():
-            file.attrs[name] = value
-        for name in ("numbers", "masses", "cell", "pbc"):
-            file[name] = np.asarray(getattr(structure, name))
-        shapes = _shapes(n, self._quantities, structure)
-        for name, (shape, dtype) in shapes.items():
-            chunk = (max(1, min(1024, 65536 // max(1, int(np.prod(shape))))), *shape)
-            dataset = file.create_dataset(
-                name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
-            )
-            dataset.attrs["unit"] = {"time": "fs", "step": ""}.get(name, UNITS.get(name, ""))
-        return file
-
-    def _reopen(self, frames: int) -> Any:
-        import h5py
-
-        if not self.path.is_file():
-            raise DataError(f"{self.path}: is gone, but the checkpoint needs it; start afresh")
-        try:
-            file = h5py.File(self.path, "r+", libver="latest")
-        except OSError:
-            self._make_plain()
-            file = h5py.File(self.path, "r+", libver="latest")
-        self._quantities = tuple(str(q) for q in file.attrs["quantities"])
-        if len(file["step"]) < frames:
+    def _cut(self, frames: int) -> None:
+        if len(self._datasets["step"]) < frames:
             raise DataError(
-                f"{self.path}: holds {len(file['step'])} frames, but the checkpoint saw {frames}; "
-                "restore the file, or start the run afresh in another folder"
+                f"{self.path}: holds {len(self._datasets['step'])} frames, but the checkpoint saw "
+                f"{frames}; restore the file, or start the run afresh in another folder"
             )
-        for name in ("time", *self._quantities, "step"):
-            file[name].resize(frames, axis=0)
-        return file
-
-    def _make_plain(self) -> None:
-        """Rewrites a file that a killed process left flagged as being written."""
-        import h5py
-
-        with h5py.File(self.path, "r", swmr=True, libver="latest") as old:
-            buffer = self.path.with_name(f".{self.path.name}.copy")
-            with h5py.File(buffer, "w", libver="latest") as new:
-                for name in old:
-                    old.copy(name, new)
-                for name, value in old.attrs.items():
-                    new.attrs[name] = value
-        os.replace(buffer, self.path)
+        for dataset in self._datasets.values():
+            dataset.resize(frames, axis=0)
 
     def _failed(self, error: Exception) -> DataError:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -240,6 +191,22 @@ class Hdf5Trajectory:
             f"{self.path}: could not be written ({reason}); frames up to the last checkpoint are "
             "kept, free some space and resume"
         )
+
+
+def _create(file: Any, structure: Structure, quantities: Sequence[str]) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["quantities"] = list(quantities)
+    for name, value in structure.info.items():
+        file.attrs[name] = value
+    for name in ("numbers", "masses", "cell", "pbc"):
+        file[name] = np.asarray(getattr(structure, name))
+    for name, (shape, dtype) in _shapes(len(structure.numbers), quantities, structure).items():
+        # Chunks of about 64 KiB: the last one of every dataset is rewritten by each commit.
+        chunk = (max(1, min(1024, 8192 // max(1, int(np.prod(shape))))), *shape)
+        dataset = file.create_dataset(
+            name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
+        )
+        dataset.attrs["unit"] = {"time": "fs", "step": ""}.get(name, UNITS.get(name, ""))
 
 
 def _shapes(
@@ -293,9 +260,7 @@ def extxyz(atoms: Any) -> bytes:
 
 
 def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns every dataset of an HDF5 trajectory by name, cut to whole frames.
-
-    Works while it is being written, and after its writer was killed.
+    """Returns every dataset of an HDF5 trajectory by name, as its writer last committed it.
 
     Raises:
         DataError: if it is missing or no trajectory of electrojax.
@@ -303,13 +268,11 @@ def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
     import h5py
 
     try:
-        with h5py.File(path, "r", swmr=True, libver="latest") as file:
+        with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise DataError(f"{path}: is no trajectory written by electrojax")
-            frames = len(file["step"])
-            growing = {"step", "time", *(str(q) for q in file.attrs["quantities"])}
-            return {k: v[:frames] if k in growing else v[()] for k, v in file.items()}
-    except (OSError, KeyError) as error:
+            return {name: dataset[()] for name, dataset in file.items()}
+    except OSError as error:
         raise DataError(f"{path}: cannot be read as HDF5 ({error})") from error
 
 

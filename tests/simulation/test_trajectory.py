@@ -48,6 +48,7 @@ def test_a_trajectory_is_cut_back_to_its_mark_and_goes_on(name, tmp_path):
         writer.append(frame(step))
     mark = writer.sync()
     writer.append(frame(99))
+    writer.sync()
     writer.close()
     writer = open_trajectory(path, STRUCTURE, ["energy"], mark)
     writer.append(frame(3))
@@ -87,6 +88,7 @@ def test_a_killed_writer_leaves_whole_frames(name, tmp_path):
     np.testing.assert_allclose(positions(path)[:5], expected, atol=1e-8)
     writer = open_trajectory(path, STRUCTURE, ["energy"], int(done.stdout))
     writer.append(frame(5))
+    writer.sync()
     writer.close()
     np.testing.assert_allclose(positions(path)[5], frame(5).values["positions"], atol=1e-8)
     assert len(positions(path)) == 6
