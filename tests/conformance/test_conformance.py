@@ -1,4 +1,7 @@
-"""What every solver with every backbone must obey, whatever it is; parametrised over the tables."""
+"""What every solver with every backbone must obey, parametrised over the tables.
+
+MACE with every solver runs under ``pytest -m conformance``; the default run covers it with one.
+"""
 
 import dataclasses
 
@@ -18,8 +21,11 @@ from tests.conformance import models
 from tests.conformance.models import capacity, compiled, potential, system_of
 
 KINDS = [(b, s) for b in models.BACKBONES for s in models.SOLVERS]
+EVERYDAY = [("light", s) for s in models.SOLVERS] + [("mace", "local")]
+COVERING = [k if k in EVERYDAY else pytest.param(*k, marks=pytest.mark.conformance) for k in KINDS]
 BOUNDARIES = ("open", "periodic")
-every_kind = pytest.mark.parametrize(("backbone", "solver"), KINDS)
+every_pair = pytest.mark.parametrize(("backbone", "solver"), KINDS)
+every_kind = pytest.mark.parametrize(("backbone", "solver"), COVERING)
 every_boundary = pytest.mark.parametrize("boundary", BOUNDARIES)
 
 
@@ -38,7 +44,7 @@ def test_tables_are_covered():
 
 
 @every_boundary
-@every_kind
+@every_pair
 def test_forces_are_minus_the_gradient(x64, backbone, solver, boundary):
     model, run = potential(backbone, solver), compiled(backbone, solver)
     system = system_of(model, [structure(boundary)])
