@@ -1,9 +1,11 @@
 """What every Coulomb engine and its operators promise."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import numpy as np
 
+from electrojax.errors import ConfigError
 from electrojax.system.types import System
 from electrojax.typing import Array
 
@@ -23,6 +25,50 @@ class CoulombOperator(Protocol):
     def energy(self, multipoles: Array) -> Array:
         """Returns the energy [G] in eV of multipoles [N, M] or [N, C, M] e·Å^l."""
         ...
+
+
+class ReceivingOperator(CoulombOperator, Protocol):
+    """An operator that also averages the potential over Gaussians of other widths.
+
+    Those of the open boundary, the direct sum and the split, and slabs and boxes made of them.
+    """
+
+    def receive(
+        self,
+        multipoles: Array,
+        widths: Sequence[float],
+        l_max: int,
+        self_interaction: bool = True,
+    ) -> Array:
+        """Returns the potential averaged over unit multipoles of other widths at the atoms.
+
+        v_lm = ∫ v(r) φ_lm(r − r_i) d³r: the Gaussian-averaged potential (l = 0), its gradient
+        (l = 1) and R_m(∇)/3 of it (l = 2): features, not ∂E/∂p.
+
+        Args:
+            multipoles: [N, M] or [N, C, M] e·Å^l.
+            widths: of the W receivers, Å.
+            l_max: highest order of the receivers, 0 to 2.
+            self_interaction: keep what an atom's own multipoles add.
+
+        Returns:
+            [N, W, (l_max + 1)²], or [N, C, W, (l_max + 1)²] for each channel alone, V/Å^l.
+        """
+        ...
+
+
+def receiving(operator: CoulombOperator) -> ReceivingOperator:
+    """Returns the operator as one that can receive.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    if not hasattr(operator, "receive"):
+        raise ConfigError(
+            f"{type(operator).__name__} has no receivers of other widths; needed method 'direct' "
+            "or 'ewald'"
+        )
+    return cast(ReceivingOperator, operator)
 
 
 class CoulombEngine(Protocol):

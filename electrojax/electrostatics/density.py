@@ -1,7 +1,9 @@
 """The one charge object of electrojax: atom-centred Gaussian multipoles."""
 
 import math
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from electrojax.errors import ConfigError
@@ -74,6 +76,13 @@ def check_components(multipoles: Array, l_max: int) -> None:
 def summed_channels(multipoles: Array) -> Array:
     """Returns [N, M] multipoles of the charge: the sum over channels of [N, C, M] (or p itself)."""
     return multipoles if multipoles.ndim == 2 else multipoles.sum(axis=1)
+
+
+def each_channel(function: Callable[[Array], Array], multipoles: Array) -> Array:
+    """Returns a function of [N, M] multipoles for every channel of [N, C, M]: [N, C, ...]."""
+    if multipoles.ndim == 2:
+        return function(multipoles)
+    return jax.vmap(function, in_axes=1, out_axes=1)(multipoles)
 
 
 def total_charge(density: ChargeDensity, system: System) -> Array:

@@ -9,13 +9,20 @@ left out together, so that the result does not depend on s:
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.density import check_components, check_order, summed_channels
-from electrojax.electrostatics.gaussian import self_potential, tail_exponent
+from electrojax.electrostatics.contract import receiving
+from electrojax.electrostatics.density import (
+    check_components,
+    check_order,
+    each_channel,
+    summed_channels,
+)
+from electrojax.electrostatics.gaussian import on_site_response, self_potential, tail_exponent
 from electrojax.electrostatics.pairs import pair_potential
 from electrojax.electrostatics.periodic import PeriodicCoulomb, PeriodicOperator
 from electrojax.electrostatics.screened import screened_coulomb
@@ -131,7 +138,7 @@ class EwaldCoulomb:
             on_site=self._on_site(widths, split, l_max, jnp.asarray(system.node_mask)),
             background=4.0 * math.pi * COULOMB / volume(cell),
             spread=0.5 * widths**2,
-            split=split,
+            split=self.split(l_max),
             l_max=l_max,
         )
 
@@ -158,7 +165,7 @@ class EwaldOperator:
         on_site: [N, M] eV/(e·Å^l)².
         background: [G] 4π k_e/V in eV/(e²·Å²).
         spread: [N] Å², σ²/2 of every atom.
-        split: [] Å, s.
+        split: Å, s.
         l_max: highest multipole order.
     """
 
@@ -169,7 +176,7 @@ class EwaldOperator:
     on_site: Array
     background: Array
     spread: Array
-    split: Array
+    split: float = static()
     l_max: int = static()
 
     def potential(self, multipoles: Array) -> Array:
@@ -202,28 +209,74 @@ class EwaldOperator:
         rest = jnp.sum(charge * self._rest(charge), axis=-1)
         return self.reciprocal.energy(charge) + 0.5 * graph_sum(rest, self.system)
 
-    def _rest(self, multipoles: Array) -> Array:
-        """Everything but the reciprocal sum, [N, M]."""
+    def receive(
+        self,
+        multipoles: Array,
+        widths: Sequence[float],
+        l_max: int,
+        self_interaction: bool = True,
+    ) -> Array:
+        """Returns the potential averaged over unit multipoles of other widths at the atoms.
+
+        The arguments and the result are those of ReceivingOperator. A receiver must not be wider
+        than the split, nor have width 0 at a point charge.
+        """
+        check_order(l_max)
+        check_components(multipoles, self.l_max)
+
+        def one_channel(charge: Array) -> Array:
+            far = receiving(self.reciprocal).receive(charge, (self.split,), l_max)[:, 0]
+            near = [self._received(charge, w, l_max, self_interaction) for w in widths]
+            return jnp.stack([far + n for n in near], axis=1)
+
+        return each_channel(one_channel, multipoles)
+
+    def _received(
+        self, multipoles: Array, width: float, l_max: int, self_interaction: bool
+    ) -> Array:
+        """What one receiver feels beyond the reciprocal sum, [N, (l_max + 1)²]."""
+        system, mask = self.system, jnp.asarray(self.system.node_mask)
+        squared = jnp.sum(self.vectors**2, axis=-1)
+        pair_width = jnp.sqrt(self.spread[system.pair_senders] + 0.5 * width**2)
+        kernels = screened_coulomb(squared, pair_width, self.split, self.l_max + l_max)
+        kernels = tuple(jnp.where(jnp.asarray(system.pair_mask), k, 0.0) for k in kernels)
+        total = self._pair_sum(kernels, multipoles, l_max)
+        total = total - on_site_response(multipoles, self.split, self.split, l_max)
+        if self_interaction:
+            source = jnp.where(mask, jnp.sqrt(2.0 * self.spread), 1.0)
+            total = total + on_site_response(multipoles, source, width, l_max)
+        spread = jnp.full_like(self.spread, 0.5 * width**2)
+        total = total.at[:, 0].add(-self._neutralising(multipoles[:, 0], spread))
+        return jnp.where(mask[:, None], total, 0.0)
+
+    def _pair_sum(self, kernels: tuple[Array, ...], multipoles: Array, l_max: int) -> Array:
         sent = multipoles[self.system.pair_senders]
         sources = [sent[:, m] for m in range(sent.shape[1])]
         vectors = [self.vectors[:, x] for x in range(3)]
-        values = pair_potential(self.kernels, vectors, sources, self.l_max)
-        pairs = jax.ops.segment_sum(
+        values = pair_potential(kernels, vectors, sources, l_max)
+        return jax.ops.segment_sum(
             COULOMB * jnp.stack(values, axis=-1),
             self.system.pair_receivers,
             self.system.n_nodes,
             indices_are_sorted=True,
         )
+
+    def _rest(self, multipoles: Array) -> Array:
+        """Everything but the reciprocal sum, [N, M]."""
+        pairs = self._pair_sum(self.kernels, multipoles, self.l_max)
         total = pairs + self.on_site * multipoles
-        total = total.at[:, 0].add(-self._neutralising(multipoles[:, 0]))
+        total = total.at[:, 0].add(-self._neutralising(multipoles[:, 0], self.spread))
         return jnp.where(jnp.asarray(self.system.node_mask)[:, None], total, 0.0)
 
-    def _neutralising(self, charges: Array) -> Array:
-        """(4π k_e/V) Σ_j (s² − ½σ_i² − ½σ_j²) q_j, what the pairs have at k = 0, [N] eV/e."""
+    def _neutralising(self, charges: Array, spread: Array) -> Array:
+        """(4π k_e/V) Σ_j (s² − ½σ_i² − ½σ_j²) q_j, what the pairs have at k = 0, [N] eV/e.
+
+        spread is ½σ_i² of what feels it.
+        """
         graph = jnp.minimum(jnp.asarray(self.system.node_graph), self.system.n_graphs - 1)
         total = graph_sum(charges, self.system)[graph]
         moment = graph_sum(self.spread * charges, self.system)[graph]
-        return self.background[graph] * ((self.split**2 - self.spread) * total - moment)
+        return self.background[graph] * ((self.split**2 - spread) * total - moment)
 
 
 def _screening(accuracy: float, l_max: int) -> float:

@@ -109,6 +109,27 @@ def self_potential(width: Array | float, l_max: int) -> Array:
     return scale * jnp.concatenate(diagonal, axis=-1)
 
 
+def on_site_response(
+    multipoles: Array, source_width: Array | float, receiver_width: Array | float, l_max: int
+) -> Array:
+    """Returns what receivers up to l_max feel of the multipole at their own place.
+
+    Args:
+        multipoles: [..., M] e·Å^l.
+        source_width: σ in Å, without the last axis of multipoles, or one number.
+        receiver_width: τ in Å, likewise.
+        l_max: highest order of the receivers.
+
+    Returns:
+        [..., (l_max + 1)²] eV/(e·Å^l).
+    """
+    width = jnp.sqrt(0.5 * (source_width**2 + receiver_width**2))
+    common = min((l_max + 1) ** 2, multipoles.shape[-1])
+    values = self_potential(width, math.isqrt(common) - 1) * multipoles[..., :common]
+    rest = [(0, 0)] * (values.ndim - 1) + [(0, (l_max + 1) ** 2 - common)]
+    return jnp.pad(values, rest)
+
+
 def fourier_factor(squared_k: Array, width: Array | float) -> Array:
     """Returns exp(−k²σ²/2), the Fourier transform of a normalised Gaussian of width σ."""
     return jnp.exp(-0.5 * squared_k * width**2)

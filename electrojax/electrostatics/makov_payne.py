@@ -70,30 +70,27 @@ class MakovPayneCoulomb:
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, as the bulk sum takes it.
         """
-        layout = graph_layout(system)
+        layout, width = graph_layout(system), jnp.asarray(width)
+        moments = _moments(layout, system)
         return CorrectedOperator(
             bulk=self.bulk.prepare(system, l_max, width),
             layout=layout,
-            moments=_moments(layout, system, jnp.asarray(width), l_max),
+            moments=moments,
+            spread=jnp.asarray([0.0, 0.0, 0.0, 0.0, 3.0], moments.dtype),
+            width=layout.dense(width) if width.ndim else width,
             coupling=_coupling(volume(jnp.asarray(system.cell))),
+            l_max=l_max,
         )
 
 
-def _moments(layout: GraphLayout, system: System, width: Array, l_max: int) -> Array:
-    """Charge, D (y, z, x) and Θ of each unit multipole, [G, A, 5, M]; traceless l = 2 has none."""
+def _moments(layout: GraphLayout, system: System) -> Array:
+    """Charge, D (y, z, x) and Θ of each unit multipole, [G, A, 5, 9], of points."""
     positions = harmonic_order(centred_positions(layout, system))
-    spread = (layout.dense(width) if width.ndim else width) ** 2
-    square = jnp.sum(positions**2, axis=-1) + 3.0 * spread
-    charge = jnp.concatenate(
-        [jnp.ones_like(square)[..., None], positions, square[..., None]], axis=-1
-    )
-    if not l_max:
-        return charge[..., None]
-    dipole = jnp.zeros((*square.shape, 5, 3), square.dtype)
-    dipole = dipole.at[..., 1:4, :].set(jnp.eye(3, dtype=square.dtype))
-    dipole = dipole.at[..., 4, :].set(2.0 * positions)
-    rest = jnp.zeros((*square.shape, 5, (l_max + 1) ** 2 - 4), square.dtype)
-    return jnp.concatenate([charge[..., None], dipole, rest], axis=-1)
+    square = jnp.sum(positions**2, axis=-1)
+    rows = jnp.zeros((*square.shape, 5, 9), square.dtype)
+    rows = rows.at[..., 0, 0].set(1.0).at[..., 1:4, 0].set(positions).at[..., 4, 0].set(square)
+    rows = rows.at[..., 1:4, 1:4].set(jnp.eye(3, dtype=square.dtype))
+    return rows.at[..., 4, 1:4].set(2.0 * positions)  # l = 2 has no trace
 
 
 def _coupling(volume: Array) -> Array:

@@ -1,13 +1,23 @@
 """Open boundary: the analytic sum over pairs of Gaussian multipoles, exact at every distance."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.density import check_components, check_order, summed_channels
-from electrojax.electrostatics.gaussian import self_potential, smeared_coulomb
+from electrojax.electrostatics.density import (
+    check_components,
+    check_order,
+    each_channel,
+    summed_channels,
+)
+from electrojax.electrostatics.gaussian import (
+    on_site_response,
+    self_potential,
+    smeared_coulomb,
+)
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
 from electrojax.electrostatics.pairs import pair_potential
 from electrojax.system.geometry import harmonic_order
@@ -66,7 +76,7 @@ class OpenCoulomb:
             layout=layout,
             positions=positions,
             width=width,
-            kernels=_kernels(*pairs, l_max) if whole else (),
+            kernels=_kernels(*pairs, 2 * l_max) if whole else (),
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
             l_max=l_max,
             rows=atoms if whole else max(1, self.pair_block // (graphs * atoms)),
@@ -124,12 +134,42 @@ class OpenOperator:
         dense = self.layout.dense(summed_channels(multipoles))
         return 0.5 * jnp.sum(dense * self._apply(dense), axis=(1, 2))
 
-    def _apply(self, sources: Array) -> Array:
-        return COULOMB * self._pair_sum(sources) - self.on_site * sources
+    def receive(
+        self,
+        multipoles: Array,
+        widths: Sequence[float],
+        l_max: int,
+        self_interaction: bool = True,
+    ) -> Array:
+        """Returns the potential averaged over unit multipoles of other widths at the atoms.
 
-    def _pair_sum(self, sources: Array) -> Array:
+        The arguments and the result are those of ReceivingOperator.
+        """
+        check_order(l_max)
+
+        def one_channel(charge: Array) -> Array:
+            dense = self.layout.dense(charge)
+            values = [self._received(dense, w, l_max, self_interaction) for w in widths]
+            return self.layout.nodes(jnp.stack(values, axis=2))
+
+        check_components(multipoles, self.l_max)
+        return each_channel(one_channel, multipoles)
+
+    def _received(self, sources: Array, width: float, l_max: int, self_interaction: bool) -> Array:
+        target = jnp.full_like(self.width, width)
+        values = COULOMB * self._pair_sum(sources, target, l_max)
+        if self_interaction:
+            return values
+        return values - on_site_response(sources, self.width, target, l_max)
+
+    def _apply(self, sources: Array) -> Array:
         if self.kernels:
-            return _potential(self.kernels, self.positions, self.positions, sources, self.l_max)
+            pairs = _potential(self.kernels, self.positions, self.positions, sources, self.l_max)
+        else:
+            pairs = self._pair_sum(sources, self.width, self.l_max)
+        return COULOMB * pairs - self.on_site * sources
+
+    def _pair_sum(self, sources: Array, target_width: Array, l_max: int) -> Array:
         graphs, atoms = self.layout.mask.shape
         blocks = -(-atoms // self.rows)
         order = np.minimum(np.arange(blocks * self.rows), atoms - 1).reshape(blocks, self.rows)
@@ -138,24 +178,24 @@ class OpenOperator:
         @jax.checkpoint
         def block(rows: Array) -> Array:
             targets = self.positions[:, rows]
-            width = self.width[:, rows] if self.width.ndim else self.width
-            kernels = _kernels(targets, self.positions, width, self.width, self.l_max)
-            return _potential(kernels, targets, self.positions, sources, self.l_max)
+            width = target_width[:, rows] if target_width.ndim else target_width
+            order = self.l_max + l_max
+            kernels = _kernels(targets, self.positions, width, self.width, order)
+            return _potential(kernels, targets, self.positions, sources, l_max)
 
         values = jax.lax.map(block, jnp.asarray(order))
         return jnp.moveaxis(values, 0, 1).reshape(graphs, blocks * self.rows, -1)[:, :atoms]
 
 
 def _kernels(
-    targets: Array, sources: Array, target_width: Array, source_width: Array, l_max: int
+    targets: Array, sources: Array, target_width: Array, source_width: Array, order: int
 ) -> tuple[Array, ...]:
-    """Radial kernels B_0 ... B_2l [G, I, J] of the pairs of targets [G, I, 3] and sources."""
+    """Radial kernels B_0 ... B_order [G, I, J] of the pairs of targets [G, I, 3] and sources."""
     squared = sum(d * d for d in _differences(targets, sources))
-    width = target_width
-    if width.ndim:
-        mean = 0.5 * (target_width[:, :, None] ** 2 + source_width[:, None, :] ** 2)
-        width = jnp.sqrt(mean)
-    return smeared_coulomb(jnp.asarray(squared), width, 2 * l_max)
+    if target_width.ndim:
+        target_width, source_width = target_width[:, :, None], source_width[:, None, :]
+    width = jnp.sqrt(0.5 * (target_width**2 + source_width**2))
+    return smeared_coulomb(jnp.asarray(squared), width, order)
 
 
 def _differences(targets: Array, sources: Array) -> list[Array]:

@@ -12,15 +12,27 @@ S takes N Σn sines and cosines and one matrix product instead of N·K sines and
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.density import check_components, check_order, summed_channels
-from electrojax.electrostatics.gaussian import fourier_factor, self_potential, tail_exponent
+from electrojax.electrostatics.density import (
+    check_components,
+    check_order,
+    each_channel,
+    summed_channels,
+)
+from electrojax.electrostatics.gaussian import (
+    fourier_factor,
+    on_site_response,
+    self_potential,
+    tail_exponent,
+)
 from electrojax.electrostatics.harmonics import quadrupole_tensor
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
+from electrojax.electrostatics.phases import phases, products, split_atoms, unfold
 from electrojax.errors import CapacityError, ConfigError
 from electrojax.system.geometry import cartesian_order, volume
 from electrojax.system.types import System
@@ -46,11 +58,14 @@ class PeriodicCoulomb:
             |k| (see :func:`~electrojax.electrostatics.gaussian.tail_exponent`).
         self_interaction: keep each Gaussian's interaction with itself.
         table_block: the largest number of phases held in memory at once.
+        narrowest_receiver: Å, of the receivers that :meth:`PeriodicOperator.receive` is asked for;
+            more k-vectors are needed where it is narrower than the density.
     """
 
     accuracy: float = 1.0e-5
     self_interaction: bool = True
     table_block: int = 1 << 20
+    narrowest_receiver: float = math.inf
 
     def __post_init__(self) -> None:
         if not 1e-13 <= self.accuracy <= 0.1:
@@ -81,6 +96,7 @@ class PeriodicCoulomb:
                 f"a width of {narrowest:g} Å in a reciprocal sum; needed a positive width, or "
                 "method 'ewald' for point charges"
             )
+        narrowest = min(narrowest, math.hypot(narrowest, self.narrowest_receiver) / math.sqrt(2))
         rows = np.asarray(cell, dtype=np.float64)
         lengths = np.linalg.norm(rows, axis=-1)
         shortest = 2 * np.pi * np.linalg.norm(np.linalg.inv(rows), axis=0).min()
@@ -146,8 +162,11 @@ class PeriodicCoulomb:
         return PeriodicOperator(
             layout=layout,
             inverse=inverse,
-            tables=tuple(_phases(fractional[..., i], system.k_box[i]) for i in range(3)),
+            tables=tuple(phases(fractional[..., i], system.k_box[i]) for i in range(3)),
             weight=self._weight(system, cell, width, l_max),
+            squared=_squared_k(_triples(system.k_box, cell.dtype), _reciprocal(cell)),
+            width=width,
+            narrowest_receiver=self.narrowest_receiver,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
             l_max=l_max,
             block=self._block(layout, system.k_box, l_max),
@@ -160,7 +179,9 @@ class PeriodicCoulomb:
         squared = _squared_k(triples, _reciprocal(cell))
         plan = _reciprocal(jnp.asarray(system.plan_cell))
         shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(plan * plan, axis=-1), axis=-1)
-        limit = shortest + tail_exponent(self.accuracy, l_max) / (width * width)
+        receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
+        narrowest = jnp.minimum(width, receiver)
+        limit = shortest + tail_exponent(self.accuracy, l_max) / (narrowest * narrowest)
         used = (_squared_k(triples, plan) <= limit[:, None, None, None]) & (count > 0)
         safe = jnp.where(used, squared, 1.0)
         factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
@@ -183,8 +204,11 @@ class PeriodicOperator:
         inverse: [G, 3, 3] 1/Å, the inverse cells: s = r A^{−1}.
         tables: for each lattice direction cos and sin of 2π n s, [G, A, 2, n_i + 1].
         weight: [G, 2, (n1 + 1)(2 n2 + 1), n3 + 1] eV/e², for +n3 and −n3.
+        squared: [G, 2, (n1 + 1)(2 n2 + 1), n3 + 1] k² in 1/Å².
+        width: [] σ in Å.
         on_site: [M] eV/(e·Å^l)², the self-interaction to take out.
         l_max: highest multipole order.
+        narrowest_receiver: Å, for which the k-vectors suffice.
         block: number of atoms of a structure whose phases are made at once.
     """
 
@@ -192,8 +216,11 @@ class PeriodicOperator:
     inverse: Array
     tables: tuple[Array, ...]
     weight: Array
+    squared: Array
+    width: Array
     on_site: Array
     l_max: int = static()
+    narrowest_receiver: float = static()
     block: int = static()
 
     def potential(self, multipoles: Array) -> Array:
@@ -230,6 +257,49 @@ class PeriodicOperator:
         reciprocal = jnp.sum(self.weight * square, axis=(1, 2, 3))
         return 0.5 * (reciprocal - jnp.sum(self.on_site * dense * dense, axis=(1, 2)))
 
+    def receive(
+        self,
+        multipoles: Array,
+        widths: Sequence[float],
+        l_max: int,
+        self_interaction: bool = True,
+    ) -> Array:
+        """Returns the potential averaged over unit multipoles of other widths at the atoms.
+
+        The arguments and the result are those of ReceivingOperator. Receivers narrower than the
+        density must be announced in the engine's narrowest_receiver.
+
+        Raises:
+            ConfigError: if there are not enough k-vectors for a receiver.
+        """
+        check_order(l_max)
+        check_components(multipoles, self.l_max)
+        if min(widths) < self.narrowest_receiver < math.inf:
+            raise ConfigError(
+                f"a receiver of width {min(widths):g} Å; needed at least the engine's "
+                f"narrowest_receiver, {self.narrowest_receiver:g} Å"
+            )
+
+        def one_channel(charge: Array) -> Array:
+            dense = self.layout.dense(charge)
+            factors = self._structure_factor(dense)
+            target = jnp.zeros((*dense.shape[:2], (l_max + 1) ** 2), dense.dtype)
+            _, adjoint = jax.vjp(self._structure_factor, target)
+            values = []
+            for width in widths:
+                received = adjoint(self._received_weight(width)[..., None] * factors)[0]
+                if not self_interaction:
+                    received = received - on_site_response(dense, self.width, width, l_max)
+                values.append(received)
+            return self.layout.nodes(jnp.stack(values, axis=2))
+
+        return each_channel(one_channel, multipoles)
+
+    def _received_weight(self, width: float) -> Array:
+        """The weight with one of its two Gaussians e^{−k²σ²/2} replaced by a receiver's."""
+        squared = jnp.where(self.weight > 0, self.squared, 0.0)
+        return self.weight * jnp.exp(0.5 * squared * (self.width**2 - width**2))
+
     def _structure_factor(self, multipoles: Array) -> Array:
         """Σ_i e^{ik·r}(q + ik·μ − k·Θ·k) [G, 2, n, n3 + 1, 2] of [G, A, M], real and imaginary.
 
@@ -238,17 +308,17 @@ class PeriodicOperator:
         moments = self._moments(multipoles)
         atoms, blocks = self.block, -(-moments.shape[1] // self.block)
         if blocks == 1:
-            return _unfold(_products(moments, *self.tables), self.tables)
-        parts = [_split(a, blocks, atoms) for a in (moments, *self.tables)]
+            return unfold(products(moments, *self.tables), self.tables)
+        parts = [split_atoms(a, blocks, atoms) for a in (moments, *self.tables)]
 
         # Recomputed in the backward pass, so that memory does not grow with the number of atoms.
         @jax.checkpoint
         def add(total: Array, part: list[Array]) -> tuple[Array, None]:
-            return total + _products(*part), None
+            return total + products(*part), None
 
-        start = jnp.zeros_like(_products(*[p[0] for p in parts]))
+        start = jnp.zeros_like(products(*[p[0] for p in parts]))
         total, _ = jax.lax.scan(add, start, parts)
-        return _unfold(total, self.tables)
+        return unfold(total, self.tables)
 
     def _moments(self, multipoles: Array) -> Array:
         """Moments that go with the integers n of k = 2π n A^{−T}: [G, A, 1, 4 or 10].
@@ -294,99 +364,10 @@ def _half_space(k_box: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     return triples.reshape(*shape, 3), count.reshape(shape)
 
 
+def _triples(k_box: tuple[int, int, int], dtype: np.dtype) -> Array:
+    return jnp.asarray(_half_space(k_box)[0], dtype)
+
+
 def _squared_k(triples: Array, reciprocal: Array) -> Array:
     vectors = jnp.einsum("snci,gij->gsncj", triples, reciprocal, precision=_HIGHEST)
     return (2.0 * math.pi) ** 2 * jnp.sum(vectors * vectors, axis=-1)
-
-
-def _phases(fractional: Array, n_max: int) -> Array:
-    """cos and sin of 2π n s, n = 0 ... n_max, as [G, A, 2, n_max + 1]."""
-    turns = fractional[..., None] * jnp.arange(n_max + 1, dtype=fractional.dtype)
-    angle = 2.0 * math.pi * (turns - jax.lax.stop_gradient(jnp.round(turns)))
-    return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-2)
-
-
-def _both_signs(table: Array) -> Array:
-    """[..., 2, n + 1] of n >= 0 to [..., 2, 2n + 1] of 0 ... n, −n ... −1."""
-    flipped = table[..., :0:-1] * jnp.array([[1.0], [-1.0]], table.dtype)
-    return jnp.concatenate([table, flipped], axis=-1)
-
-
-def _split(values: Array, blocks: int, atoms: int) -> Array:
-    """[G, A, ...] to [blocks, G, atoms, ...], filled up with zeros."""
-    missing = blocks * atoms - values.shape[1]
-    padded = jnp.pad(values, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))
-    return jnp.moveaxis(padded.reshape(values.shape[0], blocks, atoms, *values.shape[2:]), 1, 0)
-
-
-def _products(moments: Array, first: Array, second: Array, third: Array) -> Array:
-    """Σ_i (n1, n2 phases with moments) × (n3 phases): [G, 2 (l + 1) n, 2 (n3 + 1)].
-
-    The left factor is e^{i(θ1 + θ2)} times the coefficients of 1, n3 and n3² in q + i n·ν − n·N·n.
-    The powers of n3 are multiplied later: k·μ costs one more product, not three, k·Θ·k two.
-    """
-    second = _both_signs(second)
-    ca, sa = first[..., 0, :, None], first[..., 1, :, None]
-    cb, sb = second[..., 0, None, :], second[..., 1, None, :]
-    phase = ca * cb - sa * sb, ca * sb + sa * cb
-    n1, n2 = _signed_indices(first.shape[-1], second.shape[-1], first.dtype)
-    parts = [
-        part
-        for factor in _polynomial(moments[..., None, None], n1, n2)
-        for part in _times(factor, phase)
-    ]
-    left = jnp.stack(parts, axis=2).reshape(*moments.shape[:2], -1)
-    right = third.reshape(*third.shape[:2], -1)
-    return jnp.einsum("gax,gay->gxy", left, right, precision=_HIGHEST)
-
-
-_Complex = tuple[Array | None, Array | None]
-"""Real and imaginary part; none where it is zero."""
-
-
-def _polynomial(moments: Array, n1: Array, n2: Array) -> list[_Complex]:
-    """Coefficients of n3⁰, n3¹ and n3² in q + i n·ν − n·N·n, as real and imaginary parts."""
-    m = [moments[:, :, i] for i in range(moments.shape[2])]
-    if len(m) == 1:
-        return [(m[0], None)]
-    slope = n1 * m[1] + n2 * m[2]
-    if len(m) == 4:
-        return [(m[0], slope), (None, m[3])]
-    square = n1 * n1 * m[4] + n2 * n2 * m[5] + 2.0 * n1 * n2 * m[7]
-    return [(m[0] - square, slope), (-2.0 * (n1 * m[8] + n2 * m[9]), m[3]), (-m[6], None)]
-
-
-def _times(factor: _Complex, phase: tuple[Array, Array]) -> tuple[Array, Array]:
-    (a, b), (real, imaginary) = factor, phase
-    parts = [] if a is None else [(a * real, a * imaginary)]
-    parts += [] if b is None else [(-b * imaginary, b * real)]
-    first, *rest = parts
-    return (first[0] + rest[0][0], first[1] + rest[0][1]) if rest else first
-
-
-def _signed_indices(n1: int, n2: int, dtype: np.dtype) -> tuple[Array, Array]:
-    """Indices 0 ... n in a column and 0 ... n, −n ... −1 in a row."""
-    second = np.arange(n2)
-    second = np.where(second > n2 // 2, second - n2, second)
-    return jnp.arange(n1, dtype=dtype)[:, None], jnp.asarray(second, dtype)[None, :]
-
-
-def _unfold(products: Array, tables: tuple[Array, ...]) -> Array:
-    """Structure factors of +n3 and −n3 from the products of cosines and sines.
-
-    (x + iy) e^{±iθ3} with x, y = left parts, of which there are as many as powers of ±n3.
-    """
-    counts = [t.shape[-1] for t in tables]
-    shape = (-1, counts[0] * (2 * counts[1] - 1), 2, counts[2])
-    parts = products.reshape(products.shape[0], *shape)
-    index = jnp.arange(counts[2], dtype=products.dtype)
-    signs = []
-    for sign in (1.0, -1.0):
-        x, y = parts[:, 0], parts[:, 1]
-        for power in range(1, parts.shape[1] // 2):
-            scale = (sign * index) ** power
-            x, y = x + scale * parts[:, 2 * power], y + scale * parts[:, 2 * power + 1]
-        real = x[:, :, 0] - sign * y[:, :, 1]
-        imaginary = y[:, :, 0] + sign * x[:, :, 1]
-        signs.append(jnp.stack([real, imaginary], axis=-1))
-    return jnp.stack(signs, axis=1)

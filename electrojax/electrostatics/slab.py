@@ -73,35 +73,32 @@ class SlabCoulomb:
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, as the bulk sum takes it.
         """
-        layout = graph_layout(system)
+        layout, width = graph_layout(system), jnp.asarray(width)
         normal, height = slab_normal(jnp.asarray(system.cell), system.normal)
         return CorrectedOperator(
             bulk=self.bulk.prepare(system, l_max, width),
             layout=layout,
-            moments=self._moments(layout, system, normal, jnp.asarray(width), l_max),
+            moments=self._moments(layout, system, normal),
+            spread=jnp.asarray([0.0, 0.0, 1.0], normal.dtype),
+            width=layout.dense(width) if width.ndim else width,
             coupling=self._coupling(volume(jnp.asarray(system.cell)), height),
+            l_max=l_max,
         )
 
-    def _moments(
-        self, layout: GraphLayout, system: System, normal: Array, width: Array, l_max: int
-    ) -> Array:
-        """Charge, D_n and Θ_n of each unit multipole, [G, A, 3, M]."""
+    def _moments(self, layout: GraphLayout, system: System, normal: Array) -> Array:
+        """Charge, D_n and Θ_n of each unit multipole, [G, A, 3, 9], of points."""
         given = layout.dense(jnp.asarray(system.positions))
         positions = given if self.neutral else centred_positions(layout, system)
         along = jnp.einsum("gax,gx->ga", positions, normal)
-        spread = (layout.dense(width) if width.ndim else width) ** 2
         zero, one = jnp.zeros_like(along), jnp.ones_like(along)
-        rows = [[one], [along], [along**2 + spread]]
-        if l_max >= 1:
-            components = [harmonic_order(normal)[:, x, None] * one for x in range(3)]
-            rows[0] += [zero] * 3
-            rows[1] += components
-            rows[2] += [2.0 * along * n for n in components]
-        if l_max == 2:
-            # ∫ρ (n·r)² of a traceless density is (2/3) Σ_m R_m(n) p_m.
-            rows[0] += [zero] * 5
-            rows[1] += [zero] * 5
-            rows[2] += [2.0 / 3.0 * r for r in quadrupole_product(components, components)]
+        components = [harmonic_order(normal)[:, x, None] * one for x in range(3)]
+        # ∫ρ (n·r)² of a traceless density is (2/3) Σ_m R_m(n) p_m.
+        square = [2.0 / 3.0 * r for r in quadrupole_product(components, components)]
+        rows = [
+            [one] + [zero] * 8,
+            [along, *components] + [zero] * 5,
+            [along**2, *(2.0 * along * n for n in components), *square],
+        ]
         return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
     def _coupling(self, volume: Array, height: Array) -> Array:

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.special import erf
 
 from electrojax.electrostatics.coulomb import engine_for
+from electrojax.electrostatics.ewald import EwaldCoulomb
+from electrojax.electrostatics.slab import SlabCoulomb
 from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.system.types import Frame, System
 from electrojax.typing import replace
@@ -127,6 +129,8 @@ KINDS = {
     "ewald": {"boundary": "periodic", "method": "ewald"},
     "slab": {"boundary": "slab"},
     "slab_z": {"boundary": "slab"},
+    "periodic_ewald": {"boundary": "periodic", "method": "ewald"},
+    "slab_ewald": {"boundary": "slab", "method": "ewald"},
 }
 """Engines to try promises on; slab is open along its second lattice vector, slab_z its third."""
 
@@ -180,7 +184,9 @@ def molecules(rng, l_max):
 def engine_of(kind, accuracy=1e-8, **options):
     """The engine of a kind; the split with a cutoff that holds widths up to 1 Å."""
     engine = engine_for(**KINDS[kind], accuracy=accuracy, **options)
-    return dataclasses.replace(engine, cutoff=11.0) if kind == "ewald" else engine
+    if isinstance(engine, SlabCoulomb) and isinstance(engine.bulk, EwaldCoulomb):
+        return SlabCoulomb(dataclasses.replace(engine.bulk, cutoff=11.0))
+    return dataclasses.replace(engine, cutoff=11.0) if kind.endswith("ewald") else engine
 
 
 def prepared(kind, structures, width=1.0, l_max=1, accuracy=1e-8, dtype=np.float64, **options):

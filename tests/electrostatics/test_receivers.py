@@ -1,0 +1,97 @@
+"""Potentials averaged over receivers of other widths, at the atoms."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from electrojax.electrostatics.mesh import MeshCoulomb
+from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.slab import SlabCoulomb
+from electrojax.errors import ConfigError
+from tests.electrostatics import reference as ref
+
+GOLDEN = json.loads((Path(__file__).parent.parent / "golden/electrostatics.json").read_text())
+WATER = next(case for case in GOLDEN["cases"] if case["name"] == "water_like_periodic")
+receive = jax.jit(
+    lambda operator, p, widths, l_max, kept: operator.receive(p, widths, l_max, kept),
+    static_argnums=(2, 3, 4),
+)
+
+
+def test_published_features(x64):
+    """physics.md Appendix C: receivers of width 2.0 without the on-site term, as √(4π) ⟨v⟩ and
+    π √(3/2) σ ∇⟨v⟩."""
+    structure = [(np.array(WATER["positions"]), np.array(WATER["cell"]))]
+    _, _, operator = ref.prepared("periodic", structure, 1.5)
+    values = np.asarray(receive(operator, jnp.asarray(WATER["multipoles"]), (2.0,), 1, False))[:, 0]
+    expected = [9.62373432, -4.88208553, -4.86328430]
+    np.testing.assert_allclose(np.sqrt(4 * np.pi) * values[:, 0], expected, atol=6e-9)
+    gradient = np.pi * np.sqrt(1.5) * 2.0 * values[0, [3, 1, 2]]
+    np.testing.assert_allclose(gradient, [0.28087163, 0.38731186, 0.06714695], atol=6e-9)
+
+
+@pytest.mark.parametrize("kind", ["open", "periodic", "ewald", "slab"])
+def test_receivers_of_the_density_width_are_its_potential(kind, rng, x64):
+    """Then R p = ∂E/∂p, with the self-interaction and without, and for every order."""
+    positions, multipoles, cell = ref.random_structure(rng, 4, l_max=2)
+    p = jnp.asarray(multipoles)
+    for kept in (True, False):
+        options = {"l_max": 2, "self_interaction": kept}
+        _, _, operator = ref.prepared(kind, [(positions, cell)], 0.8, **options)
+        expected = ref.potential(operator, p)
+        values = receive(operator, p, (0.8, 0.9), 2, kept)
+        assert values.shape == (4, 2, 9)
+        np.testing.assert_allclose(values[:, 0], expected, rtol=1e-9, atol=1e-9)
+        lower = receive(operator, p, (0.9,), 1, kept)
+        np.testing.assert_allclose(lower[:, 0], values[:, 1, :4], rtol=1e-9, atol=1e-9)
+    channels = jnp.stack([p, 2.0 * p], axis=1)
+    both = receive(operator, channels, (0.9,), 1, False)
+    np.testing.assert_allclose(both, jnp.stack([lower, 2.0 * lower], axis=1), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["open", "periodic", "ewald", "slab"])
+def test_receivers_are_another_density(kind, rng, x64):
+    """The energy of a probe of another width in the field of the density, from energies alone.
+
+    An atom's width is part of the geometry, so that only sums that take a width per atom can say
+    it: open, and the split for all periodic ones.
+    """
+    positions, multipoles, cell = ref.random_structure(rng, 3, l_max=1)
+    probe = rng.normal(size=(1, 9))
+    widths = np.array([0.7, 0.7, 0.7, 0.9])
+    sites = np.concatenate([positions, positions[:1]])
+    zeros = np.zeros((3, 5))
+    density = np.concatenate([np.c_[multipoles, zeros], np.zeros((1, 9))])
+    other = np.concatenate([np.zeros((3, 9)), probe])
+    engine = ref.engine_of(kind if kind in ("open", "ewald") else f"{kind}_ewald")
+    system = ref.batch([(sites, cell)], kind, engine, widths, 2)
+    operator = ref.prepare(engine, 2, jnp.asarray(widths), system)
+    expected = np.sum(other * np.asarray(ref.potential(operator, density)))
+    _, _, prepared = ref.prepared(kind, [(positions, cell)], 0.7, 1)
+    values = np.asarray(receive(prepared, jnp.asarray(multipoles), (0.9,), 2, True))
+    assert abs(np.sum(values[0, 0] * probe) - expected) < 1e-6 * abs(expected)
+
+
+def test_narrow_receivers_are_announced(rng, x64):
+    """The k-vectors of an engine suffice for the receivers that it was planned for."""
+    positions, multipoles, cell = ref.random_structure(rng, 4)
+    p = jnp.asarray(multipoles)
+    results = []
+    for engine in (PeriodicCoulomb(1e-6, narrowest_receiver=0.5), PeriodicCoulomb(1e-13)):
+        system = ref.batch([(positions, cell)], "periodic", engine, 1.2, 1)
+        results.append(receive(ref.prepare(engine, 1, 1.2, system), p, (0.5,), 1, True))
+    scale = np.abs(results[1]).max()
+    assert np.abs(results[0] - results[1]).max() < 1e-4 * scale
+    planned = [e.k_box(cell, 1.2, 1) for e in (PeriodicCoulomb(1e-6), engine)]
+    assert all(a < b for a, b in zip(*planned))
+    refused = PeriodicCoulomb(1e-6, narrowest_receiver=0.5)
+    system = ref.batch([(positions, cell)], "periodic", refused, 1.2, 1)
+    with pytest.raises(ConfigError, match=r"receiver of width 0\.3 Å; needed at least"):
+        ref.prepare(refused, 1, 1.2, system).receive(p, (0.3,), 1)
+    mesh = SlabCoulomb(MeshCoulomb(1e-3))
+    with pytest.raises(ConfigError, match="MeshOperator has no receivers"):
+        ref.prepare(mesh, 1, 1.2, system).receive(p, (1.2,), 1)
