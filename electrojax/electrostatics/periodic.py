@@ -192,7 +192,8 @@ class PeriodicCoulomb:
         """Number of atoms per structure whose phases are made at once."""
         graphs, atoms = layout.mask.shape
         phases = graphs * (k_box[0] + 1) * (2 * k_box[1] + 1) * 2 * (l_max + 1)
-        return min(atoms, max(16, self.table_block // phases))
+        blocks = -(-atoms // max(16, self.table_block // phases))
+        return -(-atoms // blocks)  # equal blocks, so that little is filled up
 
 
 @struct

@@ -145,7 +145,7 @@ def test_blocks_of_atoms_change_nothing(rng, x64):
     results = []
     for each in (engine, dataclasses.replace(engine, table_block=1)):
         operator = ref.prepare(each, 0, 1.0, system)
-        assert operator.block == (50 if each is engine else 16)
+        assert operator.block == (50 if each is engine else 13)
         energy = ref.energy_of(each, system, p, 0, 1.0)
         gradient = jax.grad(lambda r, e=energy: e(r, system.cell).sum())
         square = jax.value_and_grad(lambda r, g=gradient: jnp.sum(g(r) ** 2))
