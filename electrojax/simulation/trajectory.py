@@ -201,8 +201,8 @@ def _create(file: Any, structure: Structure, quantities: Sequence[str]) -> None:
     for name in ("numbers", "masses", "cell", "pbc"):
         file[name] = np.asarray(getattr(structure, name))
     for name, (shape, dtype) in _shapes(len(structure.numbers), quantities, structure).items():
-        # Chunks of about 64 KiB: the last one of every dataset is rewritten by each commit.
-        chunk = (max(1, min(1024, 8192 // max(1, int(np.prod(shape))))), *shape)
+        # Chunks of about 16 KiB: the last one of every dataset is rewritten by each commit.
+        chunk = (max(1, min(1024, 2048 // max(1, int(np.prod(shape))))), *shape)
         dataset = file.create_dataset(
             name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
         )
