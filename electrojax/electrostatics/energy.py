@@ -65,8 +65,9 @@ def coulomb_energy(
         finite_size: none, or makov_payne for a molecule in a cubic periodic box, which then has the
             energy of boundary open up to terms in 1/L⁵; the molecule must not be split over the
             cell's boundary.
-        method: auto, direct (one reciprocal sum) or ewald (real and reciprocal space, for narrow or
-            differing widths); not read for boundary open. auto takes the cheapest.
+        method: auto, direct (one reciprocal sum), ewald (real and reciprocal space, for narrow or
+            differing widths), mesh or mesh_ewald (the same on a mesh, for large systems); not read
+            for boundary open. auto takes the cheapest that applies and meets the accuracy.
         normal: index of the open lattice vector of a slab; not read otherwise.
 
     Raises:

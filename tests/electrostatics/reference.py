@@ -129,12 +129,13 @@ KINDS = {
     "ewald": {"boundary": "periodic", "method": "ewald"},
     "slab": {"boundary": "slab"},
     "slab_z": {"boundary": "slab"},
+    "boxed": {"boundary": "periodic", "finite_size": "makov_payne"},
     "periodic_ewald": {"boundary": "periodic", "method": "ewald"},
     "slab_ewald": {"boundary": "slab", "method": "ewald"},
 }
 """Engines to try promises on; slab is open along its second lattice vector, slab_z its third."""
 
-REPEATS = {"open": "FFF", "periodic": "TTT", "ewald": "TTT", "slab": "TFT", "slab_z": "TTF"}
+REPEATS = {"open": "FFF", "slab": "TFT", "slab_z": "TTF"}
 
 
 def frame(positions, cell, kind):
@@ -142,7 +143,7 @@ def frame(positions, cell, kind):
         numbers=np.ones(len(positions), dtype=int),
         positions=np.asarray(positions, float),
         cell=np.asarray(cell, float),
-        pbc=tuple(flag == "T" for flag in REPEATS[kind]),
+        pbc=tuple(flag == "T" for flag in REPEATS.get(kind, "TTT")),
     )
 
 

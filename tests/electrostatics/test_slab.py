@@ -1,5 +1,7 @@
 """The slab boundary against a true two-dimensional sum, and molecules in a box."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf, erfc, erfcx
@@ -7,6 +9,9 @@ from scipy.special import erf, erfc, erfcx
 from electrojax.electrostatics.energy import coulomb_energy
 from electrojax.electrostatics.makov_payne import WIGNER
 from electrojax.errors import ConfigError, DataError
+from electrojax.system.geometry import strained
+from electrojax.testing import assert_gradient
+from electrojax.typing import replace
 from tests.electrostatics import reference as ref
 
 PLANE = np.array([[5.0, 0.4, 0.0], [-1.2, 4.6, 0.0]])
@@ -134,6 +139,35 @@ def test_molecule_in_a_box_is_open(l_max, rng):
         errors.append(abs(coulomb_energy(positions, multipoles, 1.5, box, **options) - expected))
     assert errors[1] < 1e-5
     assert errors[1] < errors[0] / 16
+
+
+def test_boxed_operator_keeps_the_contract(rng, x64):
+    """Symmetric, E = ½⟨p, Ap⟩, ∂E/∂p = Ap; forces, strain; no negative mode keeps the charge."""
+    cell, l_max = 14.0 * np.eye(3), 2
+    positions = rng.uniform(-1.5, 1.5, (4, 3)) + 3.0
+    engine, system, operator = ref.prepared("boxed", [(positions, cell)], l_max=l_max)
+    unit = jnp.eye(36).reshape(36, 4, 9)
+    matrix = np.asarray(jax.vmap(ref.potential, (None, 0))(operator, unit)).reshape(36, 36)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+    p = jnp.asarray(rng.normal(size=(4, 9)))
+    energy = float(ref.energy(operator, p)[0])
+    assert abs(0.5 * np.ravel(p) @ matrix @ np.ravel(p) - energy) < 1e-12 * abs(energy)
+    np.testing.assert_allclose(
+        np.ravel(ref.energy_gradient(operator, p)), matrix @ np.ravel(p), rtol=1e-10, atol=1e-11
+    )
+    neutral = np.eye(36)
+    neutral[np.ix_(range(0, 36, 9), range(0, 36, 9))] -= 0.25
+    assert np.linalg.eigvalsh(neutral @ matrix @ neutral).min() > -1e-10
+
+    @jax.jit
+    def total(r, strain):
+        moved = strained(replace(system, positions=r), strain)
+        return engine.prepare(moved, l_max, 1.0).energy(p).sum()
+
+    r, zero = system.positions, jnp.zeros((1, 3, 3))
+    forces, stress = jax.jit(jax.grad(total, (0, 1)))(r, zero)
+    assert_gradient(lambda x: float(total(x, zero)), forces, r, rtol=1e-8, step=0.2)
+    assert_gradient(lambda e: float(total(r, e)), stress, zero, rtol=1e-8, step=0.05)
 
 
 def test_wigner_constant():
