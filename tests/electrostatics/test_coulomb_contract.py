@@ -12,7 +12,11 @@ from electrojax.typing import replace
 from tests.electrostatics import reference as ref
 
 KINDS = ["open", "periodic", "ewald", "slab"]
-every_kind = pytest.mark.parametrize("kind", KINDS)
+SLOW = {"marks": pytest.mark.conformance}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize(
+    "kind", ["open", "periodic", pytest.param("ewald", **SLOW), pytest.param("slab", **SLOW)]
+)
 every_order = pytest.mark.parametrize(
     ("kind", "l_max"),
     [*((kind, 2) for kind in KINDS), ("open", 0), ("periodic", 0), ("periodic", 1)],
@@ -93,7 +97,7 @@ def test_channels_are_summed_first(kind, rng, x64, l_max=1):
         np.testing.assert_allclose(potential[:, channel], expected, atol=1e-11)
 
 
-@every_kind
+@each_kind
 def test_padding_and_batch_mates_change_nothing(kind, rng, x64, l_max=1):
     structures, parts = two_structures(rng, l_max)
     _, system, operator = ref.prepared(kind, structures, l_max=l_max, extra=(4, 2))
@@ -129,7 +133,7 @@ def test_rotation_inversion_translation_permutation(kind, l_max, rng, x64):
     assert abs(energies[0] - energies[1]) < 1e-11 * abs(energies[0])
 
 
-@every_kind
+@each_kind
 def test_forces_and_stress_match_finite_differences(kind, rng, x64, l_max=2):
     structures, parts = two_structures(rng, l_max)
     engine, system, _ = ref.prepared(kind, structures, 0.8, l_max)
@@ -147,7 +151,13 @@ def test_forces_and_stress_match_finite_differences(kind, rng, x64, l_max=2):
 
 
 @pytest.mark.parametrize(
-    ("kind", "l_max"), [("open", 2), ("periodic", 2), ("ewald", 1), ("slab", 1)]
+    ("kind", "l_max"),
+    [
+        ("open", 2),
+        ("periodic", 2),
+        pytest.param("ewald", 1, **SLOW),
+        pytest.param("slab", 1, **SLOW),
+    ],
 )
 def test_second_derivatives_match_finite_differences(kind, l_max, rng, x64):
     """The gradient of |forces|² and of the potential's response, as a force loss needs them."""
@@ -168,7 +178,7 @@ def test_second_derivatives_match_finite_differences(kind, l_max, rng, x64):
     assert_gradient(lambda x: float(loss(system.positions, x)), by_multipoles, p, rtol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["open", "periodic", "slab"])
+@pytest.mark.parametrize("kind", ["open", "periodic", pytest.param("slab", **SLOW)])
 def test_potential_is_differentiable_in_positions(kind, rng, x64, l_max=1):
     """⟨p, A(r) p⟩ through `potential`, the path of the implicit solvers."""
     positions, multipoles, cell = ref.random_structure(rng, 4, l_max=l_max)
