@@ -174,3 +174,23 @@ def test_drawn_velocities_follow_the_maxwell_boltzmann_distribution():
     for half in (kinetic[:4000], kinetic[4000:]):
         # ½ m v² has mean kT/2 and variance (kT)²/2.
         assert abs(half.mean() - 0.5 * HEAT) < 4 * HEAT / np.sqrt(2 * half.size)
+
+
+@pytest.mark.parametrize("kind", ["langevin", "nose_hoover"])
+def test_thermostats_reach_their_temperature(kind, x64):
+    motion = start(chain=3)
+    heat = [jnp.asarray(v) for v in (MASSES, STEP, HEAT)]
+    if kind == "langevin":
+        integrator, freedom = Langevin(*heat, jnp.asarray(0.3), jax.random.key(1)), 12
+    else:
+        # These springs conserve momentum and angular momentum: six degrees of freedom are left.
+        modes = conserved_modes(np.asarray(motion.positions), MASSES[:, 0], True, True)
+        still = without_modes(np.asarray(motion.velocities), MASSES[:, 0], modes)
+        motion = Motion(**{**vars(motion), "velocities": jnp.asarray(still)})
+        integrator, freedom = NoseHoover(*heat, jnp.asarray(1.0), jnp.asarray(6.0)), 6
+    run = trajectory(integrator, motion, 60_000)
+    kinetic = np.asarray(jax.vmap(kinetic_energy, (0, None))(run.velocities, MASSES))[4000:]
+    means = [np.mean(block) for block in np.array_split(2 * kinetic / freedom, 20)]
+    error = np.std(means, ddof=1) / np.sqrt(20)
+    assert error < 0.04 * HEAT
+    assert abs(np.mean(means) - HEAT) < 3.5 * error
