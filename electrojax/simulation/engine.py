@@ -216,12 +216,20 @@ def _block(
         new, needed = _step(moving, warm_start, integrator, params, old)
         outcome = _judge(integrator, limits, new, needed)
         good = outcome.status == Status.GOOD
-        return jax.tree.map(functools.partial(jnp.where, good), new, old), outcome
+        motion, evaluation, unconverged = jax.tree.map(
+            functools.partial(jnp.where, good), _without_list(new), _without_list(old)
+        )
+        # The list of a refused step may stay: it is checked against the positions at every use.
+        return State(motion, evaluation, new.neighbors, unconverged), outcome
 
     nothing = Outcome(
         jnp.int32(0), jnp.zeros(2, jnp.int32), jnp.zeros((), limits.temperature.dtype)
     )
     return jax.lax.while_loop(going, step, (state, nothing))
+
+
+def _without_list(state: State) -> tuple[Motion, Evaluation, Array]:
+    return state.motion, state.evaluation, state.unconverged
 
 
 def _step(

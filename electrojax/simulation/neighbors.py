@@ -77,13 +77,13 @@ class ListPlan:
         Args:
             needed: number of candidates and of edges.
             spare: factor of spare room for candidates. Edges, which the network evaluates padding
-                and all, get a quarter of it.
+                and all, get a tenth of it.
         """
         candidates, edges = (int(n) for n in needed)
         return dataclasses.replace(
             self,
             candidates=max(self.candidates, _rounded(candidates * spare)),
-            edges=max(self.edges, _rounded(edges * (1.0 + 0.25 * (spare - 1.0)))),
+            edges=max(self.edges, _rounded(edges * (1.0 + 0.1 * (spare - 1.0)))),
         )
 
 
@@ -97,9 +97,9 @@ def plan_for(cell: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, skin
 
 
 def _rounded(size: float) -> int:
-    """Rounds up in steps of about 1/32, so that few shapes compile."""
+    """Rounds up in steps of about 1/64, so that few shapes compile."""
     whole = max(1, math.ceil(size))
-    step = 2 ** max(0, whole.bit_length() - 6)
+    step = 2 ** max(0, whole.bit_length() - 7)
     return -(-whole // step) * step
 
 
@@ -189,11 +189,16 @@ class NeighborList:
         return Edges(keep[0], keep[1], _take(self.shifts, chosen, 0), count)
 
     def resized(self, plan: ListPlan) -> "NeighborList":
-        """Returns the same list with the array sizes of another plan (on the host)."""
+        """Returns the list with the larger arrays of another plan (on the host).
+
+        If candidates are missing, the next use rebuilds it.
+        """
         n, extra = len(self.reference), plan.candidates - self.plan.candidates
         pad = ((0, extra),)
+        missing = self.did_buffer_overflow
         return replace(
             self,
+            reference=jnp.where(missing, jnp.inf, self.reference),
             senders=jnp.pad(self.senders, pad, constant_values=n),
             receivers=jnp.pad(self.receivers, pad, constant_values=n),
             shifts=jnp.pad(self.shifts, (*pad, (0, 0))),
@@ -278,6 +283,11 @@ def _close(positions: Array, receivers: Array, plan: ListPlan) -> tuple[Array, A
 def _where(mask: Array, size: int) -> tuple[Array, Array]:
     """Indices of the first ``size`` true entries, one past the end where there are none left."""
     running = jnp.cumsum(mask, dtype=jnp.int32)
+    if len(mask) < 16 * size:
+        place = jnp.where(mask, running - 1, size)
+        every = jnp.arange(len(mask), dtype=jnp.int32)
+        return jnp.full(size, len(mask), jnp.int32).at[place].set(every, mode="drop"), running[-1]
+    # Among many pairs, few of them close, a search for each index is cheaper than a pass over all.
     wanted = jnp.arange(1, size + 1, dtype=jnp.int32)
     return jnp.searchsorted(running, wanted).astype(jnp.int32), running[-1]
 
