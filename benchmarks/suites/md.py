@@ -1,15 +1,19 @@
 """Molecular dynamics: cost of the loop over bare forces, speed beside ASE, thermostats and drift.
 
 Boxes of 192 atoms have random parameters, since only time is measured. Clusters use
-runs/quickstart/model.ejx if it is there; else the quickstart is trained first.
+runs/quickstart/model.ejx if it is there; else the quickstart is trained first. The drift of a
+trained periodic box needs --data DIR, the folder of the public ab initio sets, and uses
+runs/nacl_aq/model.ejx or trains benchmarks/cases/nacl_aq.yaml first.
 """
 
 import contextlib
+import functools
 import io
 import json
 import tempfile
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -36,6 +40,8 @@ REPEATS = 5
 TETRAMER = 39
 """Four water molecules in builtin:ion_water, its test split."""
 
+CASES = Path(__file__).resolve().parent.parent / "cases"
+
 
 def block_error(values: np.ndarray, blocks: int = 10) -> float:
     """Returns the standard error of a correlated series from the means of its blocks.
@@ -46,9 +52,16 @@ def block_error(values: np.ndarray, blocks: int = 10) -> float:
     return float(np.std(means, ddof=1) / np.sqrt(blocks))
 
 
-def slope(time_ps: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Returns the slope of a fitted line and its standard error."""
-    (gradient, _), covariance = np.polyfit(time_ps, values, 1, cov=True)
+def slope(time_ps: np.ndarray, values: np.ndarray, blocks: int = 20) -> tuple[float, float]:
+    """Returns the slope of a line and its standard error, both from the means of equal blocks.
+
+    Neighbouring records are correlated by the vibrations: an error from their residuals would be
+    several times too small. Blocks of 0.1 ps are longer than that correlation.
+    """
+    times, means = (
+        np.array([np.mean(b) for b in np.array_split(v, blocks)]) for v in (time_ps, values)
+    )
+    (gradient, _), covariance = np.polyfit(times, means, 1, cov=True)
     return float(gradient), float(np.sqrt(covariance[0, 0]))
 
 
@@ -166,33 +179,55 @@ def thermostat(model: Path, folder: Path, ensemble: str) -> dict:
     }  # fmt: skip
 
 
-def drift(model: Path, folder: Path, precision: str) -> dict:
-    """Returns one row: the slope of the total energy over 2 ps of NVE at 0.5 fs."""
-    name = f"nve_{precision}"
+def drift(model: Path, folder: Path, precision: str, data: Path | None = None) -> dict:
+    """Returns one row: the slope of the total energy over 2 ps of NVE at 0.5 fs.
+
+    Args:
+        model: of the cluster, or of the box where there is data.
+        folder: where to run.
+        precision: of energies and forces.
+        data: folder of nacl_aq_test.xyz.gz, whose first frame is the box.
+    """
+    system = "cluster" if data is None else "box"
+    name = f"nve_{system}_{precision}"
     path = folder / f"{name}.yaml"
-    path.write_text(_file(model, name, "{kind: nve}", 4000, f"precision: {precision}"))
+    path.write_text(_file(model, name, "{kind: nve}", 4000, f"precision: {precision}", data=data))
     records = _run(path, folder / "runs" / name)
+    atoms = _atoms(folder / "runs" / name)
     fitted = slope(
         np.array([r["time_fs"] / 1000.0 for r in records]),
-        np.array([1000.0 * r["total"] / 12 for r in records]),
+        np.array([1000.0 * r["total"] / atoms for r in records]),
     )
     return {
-        "case": "drift", "precision": precision, "atoms": 12, "ps": 2,
+        "case": "drift", "system": system, "precision": precision, "atoms": atoms, "ps": 2,
         "mev_per_atom_ps": fitted[0], "error": fitted[1],
+        "mean_temperature_k": float(np.mean([r["temperature"] for r in records])),
     }  # fmt: skip
 
 
-def _file(model: Path, name: str, ensemble: str, steps: int, *more: str) -> str:
+def _atoms(run: Path) -> int:
+    import ase.io
+
+    return len(ase.io.read(run / "trajectory.xyz", index=0))
+
+
+def _file(
+    model: Path, name: str, ensemble: str, steps: int, *more: str, data: Path | None = None
+) -> str:
+    """Returns an md file for the cluster, or for the box in a folder of data."""
+    start = ["start: builtin:ion_water", f"frame: {TETRAMER}"]
+    if data is not None:
+        start = [f"start: {(data / 'nacl_aq_test.xyz.gz').resolve()}", "total_charge: 0"]
+    written = "write: {every: 10, path: trajectory.xyz, quantities: [energy]}"
     lines = [
         f"run: {{name: {name}, dir: runs}}",
         f"model: {model.resolve()}",
-        "start: builtin:ion_water",
-        f"frame: {TETRAMER}",
+        *start,
         "initial_temperature: 300",
         f"ensemble: {ensemble}",
         f"steps: {steps}",
         "seed: 5",
-        *(more if any(m.startswith("write") for m in more) else ["write: {every: 10}", *more]),
+        *(more if any(m.startswith("write") for m in more) else [written, *more]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -205,42 +240,48 @@ def _run(path: Path, folder: Path) -> list[dict]:
 
 def cluster_model(folder: Path) -> Path:
     """Returns the quickstart model, trained where there is none."""
-    existing = Path("runs/quickstart/model.ejx")
-    if existing.is_file():
-        return existing
+    return _trained("quickstart", Path("configs/quickstart.yaml"), folder, [])
+
+
+def box_model(folder: Path, data: Path) -> Path:
+    """Returns the model of the case nacl_aq, trained on a folder of data where there is none."""
+    sets = {"train": "train", "valid": "train", "test": "test"}
+    paths = [f"data.{k}.path={data.resolve()}/nacl_aq_{v}.xyz.gz" for k, v in sets.items()]
+    return _trained("nacl_aq", CASES / "nacl_aq.yaml", folder, paths)
+
+
+def _trained(name: str, file: Path, folder: Path, overrides: list[str]) -> Path:
     from electrojax.config.runner import run_training
 
-    with contextlib.redirect_stderr(io.StringIO()):
-        run_training(
-            Path("configs/quickstart.yaml"), [f"run.dir={folder}"], "never", lambda line: None
-        )
-    return folder / "quickstart" / "model.ejx"
+    existing = Path("runs") / name / "model.ejx"
+    if existing.is_file():
+        return existing
+    with jax.enable_x64(False), contextlib.redirect_stderr(io.StringIO()):
+        run_training(file, [f"run.dir={folder}", *overrides], "never", lambda line: None)
+    return folder / name / "model.ejx"
 
 
 def rows(options: Namespace) -> list[dict]:
     """Returns a row per case."""
-    found: list[dict] = []
-
-    def wanted(name: str) -> bool:
-        return not options.only or options.only in name
-
     with tempfile.TemporaryDirectory() as name, jax.enable_x64(True):
-        folder = Path(name)
-        found += [overhead(b) for b in BACKBONES if wanted(f"overhead-{b}")]
-        cases = {
-            "beside-ase": lambda model: beside_ase(model, folder),
-            **{
-                kind: lambda model, kind=kind: thermostat(model, folder, kind)
-                for kind in ("nvt_langevin", "nvt_nose_hoover")
-            },
-            **{
-                f"drift-{p}": lambda model, p=p: drift(model, folder, p)
-                for p in ("float32", "float64")
-            },
-        }
-        chosen = [case for label, case in cases.items() if wanted(label)]
-        if chosen:
-            with jax.enable_x64(False):
-                model = cluster_model(folder)
-            found += [case(model) for case in chosen]
-    return found
+        cases = _cases(Path(name), options.data)
+        chosen = [c for label, c in cases.items() if not options.only or options.only in label]
+        return [case() for case in chosen]
+
+
+def _cases(folder: Path, data: Path | None) -> dict[str, Callable[[], dict]]:
+    """The measurements by name; models are trained when the first of them needs one."""
+    cluster = functools.cache(lambda: cluster_model(folder))
+    cases: dict[str, Callable[[], dict]] = {
+        f"overhead-{b}": functools.partial(overhead, b) for b in BACKBONES
+    }
+    cases["beside-ase"] = lambda: beside_ase(cluster(), folder)
+    for kind in ("nvt_langevin", "nvt_nose_hoover"):
+        cases[kind] = lambda kind=kind: thermostat(cluster(), folder, kind)
+    for precision in ("float32", "float64"):
+        cases[f"drift-cluster-{precision}"] = lambda p=precision: drift(cluster(), folder, p)
+    if data is not None:
+        box = functools.cache(lambda: box_model(folder, data))
+        for precision in ("float32", "float64"):
+            cases[f"drift-box-{precision}"] = lambda p=precision: drift(box(), folder, p, data)
+    return cases
