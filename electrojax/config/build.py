@@ -76,9 +76,9 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
     )
     potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
     _check_against_model(run, frames, potential)
-    samples = {
-        name: prepare(part, statistics, cutoff, potential.k_box) for name, part in frames.items()
-    }
+    potential = potential.tuned([frame for part in frames.values() for frame in part])
+    plan = potential.coulomb_plan
+    samples = {name: prepare(part, statistics, cutoff, plan) for name, part in frames.items()}
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
 
 

@@ -59,7 +59,8 @@ def evaluate_file(
         frames = stored_split(frames, split, data)
     for frame in frames:
         model.check(frame)
-    samples = prepare(frames, model.statistics, model.cutoff, model.k_box)
+    model = model.tuned(frames)
+    samples = prepare(frames, model.statistics, model.cutoff, model.coulomb_plan)
     largest = max(sample.system.n_edges for sample in samples)
     plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)
     loader = Loader(samples, plan, model.dtype, 0, shuffle=False)

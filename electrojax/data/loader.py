@@ -12,7 +12,7 @@ import numpy as np
 from electrojax.data.planning import BatchPlan, Bucket, Room, batch_count, plan_buckets, size_of
 from electrojax.data.statistics import relative_energy
 from electrojax.errors import DataError
-from electrojax.system.batching import KPlan, Sample, build_sample, collate
+from electrojax.system.batching import CoulombPlan, Sample, build_sample, collate
 from electrojax.system.types import Batch, Frame, Statistics, System
 
 __all__ = ["BatchPlan", "Loader", "plan_buckets", "prepare"]
@@ -30,7 +30,7 @@ def prepare(
     frames: Sequence[Frame],
     statistics: Statistics,
     cutoff: float,
-    k_box: Callable[[Frame], KPlan],
+    coulomb: Callable[[Frame], CoulombPlan],
 ) -> list[Sample]:
     """Returns frames with neighbour lists and energies relative to the atomic energies.
 
@@ -38,21 +38,21 @@ def prepare(
         frames: the structures.
         statistics: with the atomic energies.
         cutoff: Å, of the neighbour lists.
-        k_box: largest k-vector indices that the Coulomb sum of a frame needs.
+        coulomb: what the Coulomb sum of a frame is to be given.
 
     Raises:
         DataError: for an unknown element, a cell without volume, or atoms on top of each other.
     """
-    return [_sample(frame, statistics, cutoff, k_box) for frame in frames]
+    return [_sample(frame, statistics, cutoff, coulomb) for frame in frames]
 
 
 def _sample(
-    frame: Frame, statistics: Statistics, cutoff: float, k_box: Callable[[Frame], KPlan]
+    frame: Frame, statistics: Statistics, cutoff: float, coulomb: Callable[[Frame], CoulombPlan]
 ) -> Sample:
     labels = dict(frame.labels)
     if "energy" in labels:
         labels["energy"] = np.array(relative_energy(frame, statistics))
-    sample = build_sample(dataclasses.replace(frame, labels=labels), cutoff, k_box(frame))
+    sample = build_sample(dataclasses.replace(frame, labels=labels), cutoff, *coulomb(frame))
     _check_distances(sample.system, frame.source)
     return sample
 
@@ -133,7 +133,8 @@ class Loader:
             return 0
         capacity = bucket.capacity
         sizes = sorted((size_of(self.samples[i].system) for i in members), reverse=True)
-        return batch_count(np.array(sizes), Room(capacity.nodes, capacity.edges, capacity.graphs))
+        room = Room(capacity.nodes, capacity.edges, capacity.graphs, capacity.pairs)
+        return batch_count(np.array(sizes), room)
 
     def _assign(self, number: int) -> list[tuple[int, list[int]]]:
         """Returns the bucket and the indices of every batch of an epoch."""

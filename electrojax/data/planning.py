@@ -36,6 +36,7 @@ class Room(NamedTuple):
     nodes: float
     edges: float
     graphs: float
+    pairs: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +47,21 @@ class Bucket:
         boundary, normal: of all its structures.
         capacity: its arrays' sizes.
         graph_edges: the largest number of edges of one structure.
+        graph_pairs: likewise, of the real-space Coulomb pairs.
     """
 
     boundary: Boundary
     normal: int
     capacity: Capacity
     graph_edges: int
+    graph_pairs: int = 0
 
     def holds(self, system: System) -> bool:
         """Returns whether a batch of this shape could hold the structure."""
         return (system.boundary, system.normal) == (self.boundary, self.normal) and (
             system.n_nodes <= self.capacity.graph_nodes
             and system.n_edges <= self.graph_edges
+            and system.n_pairs <= self.graph_pairs
             and all(a <= b for a, b in zip(system.k_box, self.capacity.k_box))
         )
 
@@ -115,7 +119,7 @@ def plan_buckets(
         spare -= len(parts) - 1
         for part in parts:
             capacity = _capacity(part, edges, graphs)
-            made.append(Bucket(*group, capacity, graph_edges=part[0].n_edges))
+            made.append(Bucket(*group, capacity, part[0].n_edges, _most_pairs(part)))
         made[-1] = _enlarged(made[-1], [*systems, *others.get(group, [])])
     return BatchPlan(tuple(made))
 
@@ -137,41 +141,42 @@ def _grouped(samples: Sequence[Sample]) -> dict[Group, list[System]]:
     return groups
 
 
-def size_of(system: System) -> tuple[int, int]:
-    """Returns what structures are sorted by: the numbers of edges and of atoms."""
-    return (system.n_edges, system.n_nodes)
+def size_of(system: System) -> tuple[int, int, int]:
+    """Returns what structures are sorted by: the numbers of edges, atoms and Coulomb pairs."""
+    return (system.n_edges, system.n_nodes, system.n_pairs)
 
 
 def _capacity(systems: Sequence[System], edges: int | None, graphs: int | None) -> Capacity:
     """Returns the arrays' sizes of batches of structures, largest first."""
     sizes = np.array([size_of(s) for s in systems])
     batches = batch_count(sizes, Room(math.inf, edges or math.inf, graphs or math.inf))
-    most_edges, nodes = _bounds(sizes, batches)
+    most_edges, nodes, pairs = _bounds(sizes, batches)
     return Capacity(
         nodes=_rounded(nodes, NODE_STEP),
         edges=_rounded(most_edges, EDGE_STEP),
         graphs=math.ceil(len(systems) / batches),
         graph_nodes=int(sizes[:, 1].max()),
         k_box=_largest_box(systems),
+        pairs=_rounded(pairs, EDGE_STEP) if pairs else 0,
     )
 
 
-def _bounds(sizes: np.ndarray, batches: int) -> tuple[int, int]:
-    """Returns the most edges and nodes of a batch that takes one structure of every stratum."""
+def _bounds(sizes: np.ndarray, batches: int) -> tuple[int, int, int]:
+    """Returns the most edges, nodes and pairs of a batch with one structure of every stratum."""
     starts = np.arange(0, len(sizes), batches)
-    edges, nodes = np.maximum.reduceat(sizes, starts).sum(axis=0)
-    return int(edges), int(nodes)
+    edges, nodes, pairs = np.maximum.reduceat(sizes, starts).sum(axis=0)
+    return int(edges), int(nodes), int(pairs)
 
 
 def batch_count(sizes: np.ndarray, room: Room) -> int:
     """Returns the least number of batches for which none exceeds the room, whatever the shuffle.
 
     The bound on edges falls with the number of batches, since structures are sorted by it: bisect.
-    That on nodes nearly does: go on from there.
+    Those on nodes and pairs nearly do: go on from there.
 
     Args:
-        sizes: [n, 2] numbers of edges and atoms of every structure, the largest first; each fits
-            alone.
+        sizes: [n, 3] numbers of edges, atoms and pairs of every structure, the largest first; each
+            fits alone.
         room: of one batch.
     """
     low, high = max(1, math.ceil(len(sizes) / room.graphs)), len(sizes)
@@ -181,7 +186,7 @@ def batch_count(sizes: np.ndarray, room: Room) -> int:
             high = middle
         else:
             low = middle + 1
-    while low < len(sizes) and _bounds(sizes, low)[1] > room.nodes:
+    while low < len(sizes) and np.any(np.array(_bounds(sizes, low)[1:]) > (room.nodes, room.pairs)):
         low += 1
     return low
 
@@ -218,9 +223,11 @@ def _settled(parts: Sequence[Sequence[System]]) -> list[list[System]]:
     settled = []
     for part in reversed(parts):
         atoms, box = max(s.n_nodes for s in part), _largest_box(part)
+        pairs = _most_pairs(part)
         taken = [
             s.n_edges <= part[0].n_edges
             and s.n_nodes <= atoms
+            and s.n_pairs <= pairs
             and all(a <= b for a, b in zip(s.k_box, box))
             for s in left
         ]
@@ -232,7 +239,7 @@ def _settled(parts: Sequence[Sequence[System]]) -> list[list[System]]:
 def _cost(sizes: np.ndarray, room: Room) -> int:
     """Returns the edges and atoms that an epoch computes, padding included."""
     batches = batch_count(sizes, room)
-    edges, nodes = _bounds(sizes, batches)
+    edges, nodes, _ = _bounds(sizes, batches)
     return batches * (_rounded(nodes, NODE_STEP) + _rounded(edges, EDGE_STEP))
 
 
@@ -241,14 +248,20 @@ def _enlarged(bucket: Bucket, systems: Sequence[System]) -> Bucket:
     capacity = bucket.capacity
     atoms = max(s.n_nodes for s in systems)
     edges = max(s.n_edges for s in systems)
+    pairs = _most_pairs(systems)
     larger = dataclasses.replace(
         capacity,
         nodes=_rounded(max(capacity.nodes, atoms), NODE_STEP),
         edges=_rounded(max(capacity.edges, edges), EDGE_STEP),
         graph_nodes=max(capacity.graph_nodes, atoms),
         k_box=_largest_box(systems),
+        pairs=_rounded(max(capacity.pairs, pairs), EDGE_STEP) if pairs else 0,
     )
-    return dataclasses.replace(bucket, capacity=larger, graph_edges=edges)
+    return dataclasses.replace(bucket, capacity=larger, graph_edges=edges, graph_pairs=pairs)
+
+
+def _most_pairs(systems: Sequence[System]) -> int:
+    return max(s.n_pairs for s in systems)
 
 
 def _largest_box(systems: Sequence[System]) -> KPlan:

@@ -1,6 +1,8 @@
 """The tables of Coulomb engines: boundaries, ways to sum a periodic system, finite-size terms."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from electrojax.electrostatics.mesh import MeshCoulomb
 from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
 from electrojax.electrostatics.open import OpenCoulomb
 from electrojax.electrostatics.periodic import PeriodicCoulomb
-from electrojax.electrostatics.slab import SlabCoulomb
+from electrojax.electrostatics.slab import SlabCoulomb, check_vacuum
 from electrojax.errors import ConfigError
+from electrojax.system.types import Boundary
 
 __all__ = [
     "COULOMB",
@@ -21,9 +24,25 @@ __all__ = [
     "PERIODIC_METHODS",
     "CoulombEngine",
     "CoulombOperator",
+    "Engines",
     "engine_for",
+    "engines_for",
+    "estimated_cost",
+    "method_name",
+    "shared_engine",
     "tuned_engine",
 ]
+
+Size = tuple[int, np.ndarray]
+"""Number of atoms and cell [3, 3] Å of a structure."""
+
+Width = float | np.ndarray
+
+NEGLIGIBLE = 1e6
+"""Phases of a direct sum that are not worth a search for another method: about a millisecond."""
+
+_CARRIED = ("accuracy", "self_interaction", "narrowest_receiver")
+"""Options that an engine hands on to the one that replaces it."""
 
 PERIODIC_METHODS: dict[str, type] = {
     "direct": PeriodicCoulomb,
@@ -81,7 +100,7 @@ def engine_for(
 
 
 def tuned_engine(
-    engine: CoulombEngine, method: str, atoms: int, cell: np.ndarray, width: np.ndarray, l_max: int
+    engine: CoulombEngine, method: str, atoms: int, cell: np.ndarray, width: Width, l_max: int
 ) -> CoulombEngine:
     """Returns an engine with its bulk sum chosen (method auto) and tuned for one structure.
 
@@ -93,24 +112,157 @@ def tuned_engine(
         width: σ in Å, one number or [N].
         l_max: highest multipole order.
     """
+    return shared_engine(engine, method, [(atoms, cell)], width, l_max)
+
+
+def shared_engine(
+    engine: CoulombEngine,
+    method: str,
+    structures: Sequence[Size],
+    width: Width,
+    l_max: int,
+    receivers: bool = False,
+) -> CoulombEngine:
+    """Returns an engine with its bulk sum chosen and tuned for a set of structures.
+
+    Every method is tuned for the structure of median size and for the largest one; what is cheapest
+    over all structures together is taken (a direct sum that costs next to nothing without further
+    search). Cutoffs are rounded up, so that few programs compile.
+
+    Args:
+        engine: of any boundary; an open one is returned as it is.
+        method: auto for the cheapest of PERIODIC_METHODS, or the method of the engine.
+        structures: number of atoms and cell [3, 3] Å of each, at least one.
+        width: σ in Å, one number or, for a single structure, [N].
+        l_max: highest multipole order.
+        receivers: only what can average over Gaussians of other widths (``receive``).
+
+    Raises:
+        DataError: for a slab without three lattice vectors.
+        ConfigError: if the method has no receivers.
+    """
     if isinstance(engine, OpenCoulomb):
         return engine
+    if isinstance(engine, SlabCoulomb):
+        for _, cell in structures:
+            check_vacuum(cell)
     if isinstance(engine, SlabCoulomb | MakovPayneCoulomb):
-        bulk = tuned_engine(engine.bulk, method, atoms, cell, width, l_max)
+        bulk = shared_engine(engine.bulk, method, structures, width, l_max, receivers)
         return dataclasses.replace(engine, bulk=bulk)
-    structure = (atoms, cell, width, l_max)
-    kinds = PERIODIC_METHODS.values() if method == "auto" else [type(engine)]
-    options = {name: getattr(engine, name) for name in ("accuracy", "self_interaction")}
-    candidates = [c.tuned(*structure) for kind in kinds for c in _able(kind, options)]
-    return min(candidates, key=lambda candidate: candidate.cost(*structure))
+    open_choice = method == "auto" and isinstance(engine, PeriodicCoulomb)
+    negligible = NEGLIGIBLE * len(structures)
+    if open_choice and estimated_cost(engine, structures, width, l_max) < negligible:
+        return engine
+    candidates = _candidates(engine, method, structures, width, l_max, receivers)
+    return min(candidates, key=lambda c: estimated_cost(c, structures, width, l_max))
 
 
-def _able(kind: type, options: dict[str, Any]) -> list[Any]:
-    """The engine of this kind, or nothing if it cannot meet the accuracy."""
+def estimated_cost(
+    engine: CoulombEngine, structures: Sequence[Size], width: Width, l_max: int
+) -> float:
+    """Returns the estimated cost of one application to a set, in phases of the direct sum.
+
+    A phase is one k-vector times one atom; an open structure counts an atom pair as one.
+    """
+    if isinstance(engine, OpenCoulomb):
+        return float(sum(atoms**2 for atoms, _ in structures))
+    bulk: Any = getattr(engine, "bulk", engine)
+    return float(sum(bulk.cost(*structure, width, l_max) for structure in structures))
+
+
+def method_name(engine: CoulombEngine) -> str:
+    """Returns the name of how an engine sums: open, or a key of PERIODIC_METHODS."""
+    bulk = getattr(engine, "bulk", engine)
+    names = {kind: name for name, kind in PERIODIC_METHODS.items()}
+    return names.get(type(bulk), "open")
+
+
+@dataclasses.dataclass(frozen=True)
+class Engines:
+    """The Coulomb engine of every boundary: hashable, so that a compiled program can hold it."""
+
+    open: CoulombEngine
+    periodic: CoulombEngine
+    slab: CoulombEngine
+
+    def of(self, boundary: Boundary) -> CoulombEngine:
+        """Returns the engine of a boundary."""
+        return getattr(self, boundary)
+
+
+def engines_for(
+    accuracy: float = 1.0e-5,
+    method: str = "auto",
+    finite_size: str = "none",
+    width: float = 1.5,
+    l_max: int = 1,
+) -> Engines:
+    """Returns the engines of a model, before they are tuned for a structure.
+
+    Args:
+        accuracy: requested RMS error of the forces over the RMS force.
+        method: how periodic systems and slabs are summed; auto is direct until it is tuned.
+        finite_size: none, or a key of FINITE_SIZE, for three periodic directions.
+        width: σ in Å of the density.
+        l_max: its highest multipole order.
+
+    Raises:
+        ConfigError: if an option does not exist, or the accuracy cannot be met.
+    """
+
+    def made(boundary: Boundary) -> CoulombEngine:
+        correction = finite_size if boundary == "periodic" else "none"
+        engine = engine_for(boundary, accuracy, method=method, finite_size=correction)
+        return _reaching(engine, width, l_max)
+
+    return Engines(made("open"), made("periodic"), made("slab"))
+
+
+def _reaching(engine: Any, width: float, l_max: int) -> Any:
+    """The engine with a cutoff at which no Gaussian is wider than the split."""
+    if hasattr(engine, "bulk"):
+        return dataclasses.replace(engine, bulk=_reaching(engine.bulk, width, l_max))
+    if not isinstance(engine, EwaldCoulomb):
+        return engine
+    # The split is proportional to the cutoff.
+    least = width * engine.cutoff / engine.split(l_max)
+    return dataclasses.replace(engine, cutoff=max(engine.cutoff, _rounded(least)))
+
+
+def _candidates(
+    engine: Any, method: str, structures: Sequence[Size], width: Width, l_max: int, receivers: bool
+) -> list[Any]:
+    """Tuned engines of every kind that may be used, with the options of the given one."""
+    typical = sorted(structures, key=lambda structure: structure[0])
+    typical = [typical[len(typical) // 2], typical[-1]]
+    kinds = list(PERIODIC_METHODS.values()) if method == "auto" else [type(engine)]
+    made = [candidate for kind in kinds for candidate in _able(kind, engine, receivers)]
+    if not made:
+        raise ConfigError(
+            f"coulomb method {method!r} has no receivers of other widths, which this solver needs; "
+            "needed direct or ewald"
+        )
+    tuned = [c.tuned(*structure, width, l_max) for c in made for structure in typical]
+    return [
+        dataclasses.replace(c, cutoff=_rounded(c.cutoff)) if isinstance(c, EwaldCoulomb) else c
+        for c in tuned
+    ]
+
+
+def _able(kind: type, engine: Any, receivers: bool) -> list[Any]:
+    """The engine of this kind, or nothing if it cannot meet the accuracy or has no receivers."""
+    if receivers and kind not in (PeriodicCoulomb, EwaldCoulomb):
+        return []
+    shared = {f.name for f in dataclasses.fields(kind)} & set(_CARRIED)
+    options = {name: getattr(engine, name) for name in shared if hasattr(engine, name)}
     try:
         return [kind(**options)]
     except ConfigError:
         return []
+
+
+def _rounded(cutoff: float) -> float:
+    return math.ceil(4.0 * cutoff - 1e-9) / 4.0
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """The potential: backbone, readout, charge solver and Coulomb engine behind pure init/apply."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,15 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.coulomb import CoulombEngine, engine_for
+from electrojax.electrostatics.coulomb import (
+    CoulombEngine,
+    Engines,
+    Size,
+    engines_for,
+    shared_engine,
+)
 from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.prediction import Prediction
 from electrojax.nn.base import BACKBONES
 from electrojax.nn.readout import EnergyReadout
-from electrojax.solvers.base import SOLVERS
+from electrojax.solvers.base import SOLVERS, check_frame
 from electrojax.solvers.state import ChargeGuess, ChargeState
-from electrojax.system.batching import Sample, build_sample
+from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.neighbors import complete_cell
@@ -27,6 +33,9 @@ from electrojax.typing import Array, replace
 Params = Any
 """A Flax parameter pytree."""
 
+TYPICAL = 32
+"""Structures of a set by which its Coulomb method is chosen."""
+
 
 class PotentialNetwork(nn.Module):
     """Maps a batch to its energy terms and its charge state.
@@ -35,15 +44,13 @@ class PotentialNetwork(nn.Module):
         backbone: features of every atom from its environment.
         solver: the rule that decides the charge density.
         statistics: species table and scales.
-        accuracy: requested relative RMS force error of the Coulomb sum.
-        finite_size: correction of periodic cells, ``none`` or ``makov_payne`` (one molecule each).
+        engines: how the Coulomb energy is summed under each boundary.
     """
 
     backbone: nn.Module
     solver: nn.Module
     statistics: Statistics
-    accuracy: float = 1.0e-5
-    finite_size: str = "none"
+    engines: Engines = dataclasses.field(default_factory=engines_for)
 
     @nn.compact
     def __call__(
@@ -64,8 +71,7 @@ class PotentialNetwork(nn.Module):
 
     def engine(self, boundary: Boundary) -> CoulombEngine:
         """Returns the Coulomb engine of a boundary."""
-        finite_size = self.finite_size if boundary == "periodic" else "none"
-        return engine_for(boundary, self.accuracy, finite_size=finite_size)
+        return self.engines.of(boundary)
 
     def _species(self, system: System) -> Array:
         """Species indices [N], −1 on padding; the host has checked that every element is known."""
@@ -101,27 +107,62 @@ class Potential:
         return float(self.config["backbone"]["cutoff"])
 
     @property
+    def method(self) -> str:
+        """How periodic systems and slabs are to be summed: ``auto`` or a method's name."""
+        return str(self.config["coulomb"].get("method", "auto"))
+
+    @property
     def provides(self) -> tuple[str, ...]:
         """The labels that this model predicts."""
         return ("energy", "forces", "stress", *self.network.solver.provides)
 
-    def k_box(self, frame: Frame) -> tuple[int, int, int]:
-        """Returns the k-vector box that a frame's cell needs (zeros without a Coulomb sum)."""
+    def tuned(self, frames: Sequence[Frame]) -> "Potential":
+        """Returns the potential with its Coulomb engines chosen and tuned for these structures.
+
+        What they do not decide is kept; the results agree to the configured accuracy.
+        """
+        solver, engines = self.network.solver, self.network.engines
+        if not solver.uses_coulomb:
+            return self
+        receivers = getattr(solver, "uses_receivers", False)
+        boundaries: tuple[Boundary, ...] = ("periodic", "slab")
+        for boundary in boundaries:
+            sizes = [(len(f.numbers), f.cell) for f in frames if f.boundary == boundary]
+            if sizes:
+                shared = (_spread(sizes), solver.width, solver.l_max, receivers)
+                chosen = shared_engine(engines.of(boundary), self.method, *shared)
+                engines = dataclasses.replace(engines, **{boundary: chosen})
+        return dataclasses.replace(self, network=self.network.clone(engines=engines))
+
+    def coulomb_plan(self, frame: Frame, cell: np.ndarray | None = None) -> CoulombPlan:
+        """Returns what the Coulomb sum of a frame has to be given: k-vectors and pairs.
+
+        Args:
+            frame: the structure.
+            cell: [3, 3] Å to plan for, if not the frame's own.
+        """
         solver = self.network.solver
         if not solver.uses_coulomb:
-            return (0, 0, 0)
+            return CoulombPlan()
         engine = self.network.engine(frame.boundary)
-        return engine.k_box(frame.cell, solver.width, solver.l_max)
+        box = frame.cell if cell is None else cell
+        return CoulombPlan(
+            engine.k_box(box, solver.width, solver.l_max), engine.pair_cutoff(solver.l_max), cell
+        )
 
-    def sample(self, frame: Frame) -> Sample:
+    def sample(self, frame: Frame, plan_cell: np.ndarray | None = None) -> Sample:
         """Returns a frame as an unpadded one-structure System for this model.
+
+        Args:
+            frame: the structure.
+            plan_cell: [3, 3] Å, for which the k-vectors are chosen; the frame's where not given.
 
         Raises:
             DataError: for elements that the model does not know, or a boundary against the
                 configured one.
         """
         self.check(frame)
-        return build_sample(frame, self.cutoff, self.k_box(frame))
+        return build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
 
     def check(self, frame: Frame) -> None:
         """Raises a DataError if this model cannot evaluate the frame."""
@@ -134,11 +175,7 @@ class Potential:
                 f"{frame.source}: has pbc {flags}, but the model has model.coulomb.boundary "
                 f'"{wanted}"; change pbc or use a model with boundary "auto"'
             )
-        if "dipole" in self.provides and frame.boundary != "open" and np.any(frame.external_field):
-            raise DataError(
-                f"{frame.source}: an external field needs open boundaries with this solver; "
-                "remove external_field or set pbc F F F"
-            )
+        check_frame(self.network.solver, self.config["solver"]["kind"], frame)
 
     def atomic_energy(self, numbers: np.ndarray) -> float:
         """Returns the sum of the atomic energies of a composition, in eV, in float64."""
@@ -159,7 +196,7 @@ class Potential:
 def predict_system(
     network: PotentialNetwork, params: Params, system: System, guess: ChargeGuess | None = None
 ) -> Prediction:
-    """Returns energies, forces F = −∂E/∂r and stress σ = (1/V) ∂E/∂ε of a batch.
+    """Returns energies, forces F = −∂E/∂r, stress σ = (1/V) ∂E/∂ε and P = −∂E/∂E_field of a batch.
 
     Args:
         network: the Flax module.
@@ -169,28 +206,32 @@ def predict_system(
     """
     positions = jnp.asarray(system.positions)
     strain = jnp.zeros((system.n_graphs, 3, 3), positions.dtype)
+    field = jnp.asarray(system.external_field)
 
-    def total(positions: Array, strain: Array) -> tuple[Array, Any]:
-        moved = strained(replace(system, positions=positions), strain)
+    def total(positions: Array, field: Array, strain: Array) -> tuple[Array, Any]:
+        moved = strained(replace(system, positions=positions, external_field=field), strain)
         energies, state = network.apply({"params": params}, moved, guess)
         energy = jnp.sum(jnp.stack(list(energies.values())), axis=0)
         return jnp.sum(energy), (energy, energies, state)
 
     if system.boundary == "open":
-        gradient, (energy, energies, state) = jax.grad(total, has_aux=True)(positions, strain)
+        slopes, (energy, energies, state) = jax.grad(total, (0, 1), has_aux=True)(
+            positions, field, strain
+        )
         stress = jnp.zeros_like(strain)
     else:
-        (gradient, virial), (energy, energies, state) = jax.grad(total, (0, 1), has_aux=True)(
-            positions, strain
+        (*slopes, virial), (energy, energies, state) = jax.grad(total, (0, 1, 2), has_aux=True)(
+            positions, field, strain
         )
         stress = virial / volume(jnp.asarray(system.cell))[:, None, None]
     return Prediction(
         energy=energy,
         energies=energies,
-        forces=-gradient,
+        forces=-slopes[0],
         stress=stress,
         density=state.density,
         dipole=dipole(state.density, system),
+        polarization=-slopes[1],
         fermi_level=state.fermi_level,
         report=state.report,
     )
@@ -220,17 +261,25 @@ def assemble(
     )
     density = config["density"]
     solver = _construct(
-        SOLVERS, "model.solver", config["solver"], l_max=density["l_max"], width=density["width"]
+        SOLVERS,
+        "model.solver",
+        config["solver"],
+        l_max=density["l_max"],
+        width=density["width"],
+        cutoff=config["backbone"]["cutoff"],
     )
     coulomb = config["coulomb"]
-    network = PotentialNetwork(
-        backbone=backbone,
-        solver=solver,
-        statistics=statistics,
-        accuracy=coulomb["accuracy"],
-        finite_size=coulomb["finite_size"],
-    )
+    # Models written before there was a choice of method have none in their configuration.
+    options = {"method": coulomb.get("method", "auto"), "finite_size": coulomb["finite_size"]}
+    engines = engines_for(coulomb["accuracy"], **options, **density)
+    network = PotentialNetwork(backbone, solver, statistics, engines)
     return Potential(network, params, statistics, config, precision)
+
+
+def _spread(sizes: Sequence[Size]) -> list[Size]:
+    """At most TYPICAL of the structures, evenly spread over their sizes, the largest among them."""
+    ordered = sorted(sizes, key=lambda size: size[0], reverse=True)
+    return ordered[:: -(-len(ordered) // TYPICAL)]
 
 
 def _construct(
@@ -240,6 +289,8 @@ def _construct(
     if kind not in table:
         raise ConfigError(f'{where}.kind: "{kind}" does not exist; choose from {sorted(table)}')
     chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k != "kind"}
+    fields = {field.name for field in dataclasses.fields(table[kind])}
+    runtime = {name: value for name, value in runtime.items() if name in fields}
     try:
         return table[kind](**chosen, **runtime)
     except TypeError as error:

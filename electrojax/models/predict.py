@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from electrojax.electrostatics.coulomb import method_name
 from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
 from electrojax.system.atoms import frame_from_atoms
@@ -15,7 +16,7 @@ from electrojax.system.batching import Capacity, Sample, capacity_for, collate
 from electrojax.system.types import Frame, System
 
 BATCH_EDGES = 50_000
-"""Edges per batch that ``predict`` aims at; larger structures go alone."""
+"""Edges and Coulomb pairs per batch that ``predict`` aims at; larger structures go alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class StructurePrediction:
         multipoles: [n, M] e·Å^l in the order [q, y, z, x, ...].
         charges: [n] e.
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
+        polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
         fermi_level: eV.
         converged: whether the charge solver converged.
         solver_steps: its number of iterations.
@@ -42,6 +44,7 @@ class StructurePrediction:
     multipoles: np.ndarray
     charges: np.ndarray
     dipole: np.ndarray
+    polarization: np.ndarray
     fermi_level: float
     converged: bool
     solver_steps: int
@@ -71,11 +74,25 @@ def predict(model: Potential, structures: Any) -> Any:
 
 def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructurePrediction]:
     """Returns the predictions for frames, batched by boundary and size, in the order given."""
-    samples = [model.sample(frame) for frame in frames]
+    tuned = [model.tuned([frame]) for frame in frames]
+    samples = [one.sample(frame) for one, frame in zip(tuned, frames)]
+    return predict_samples(model, samples, [one.network for one in tuned])
+
+
+def predict_samples(
+    model: Potential, samples: Sequence[Sample], networks: Sequence[PotentialNetwork]
+) -> list[StructurePrediction]:
+    """Returns the predictions for samples, in the order given.
+
+    Args:
+        model: with its parameters.
+        samples: structures prepared for it.
+        networks: of each sample, the model's network with the Coulomb engines to use.
+    """
     found: dict[int, StructurePrediction] = {}
     with jax.enable_x64(model.precision == "float64"):
-        evaluate = compiled(model.network)
-        for group in _batches(samples):
+        for group in _batches(samples, networks):
+            evaluate = compiled(networks[group[0]])
             chosen = [samples[i] for i in group]
             batch = collate(chosen, _rounded(chosen), model.dtype)
             prediction = jax.device_get(evaluate(model.params, batch.system))
@@ -113,6 +130,7 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             multipoles=multipoles[atoms],
             charges=multipoles[atoms, 0],
             dipole=np.asarray(prediction.dipole[graph]),
+            polarization=np.asarray(prediction.polarization[graph]),
             fermi_level=float(prediction.fermi_level[graph]),
             converged=bool(prediction.report.converged[graph]),
             solver_steps=int(prediction.report.steps[graph]),
@@ -132,18 +150,21 @@ def _finish(model: Potential, sample: Sample, part: StructurePrediction) -> Stru
     )
 
 
-def _batches(samples: Sequence[Sample]) -> list[list[int]]:
-    """Groups sample indices by boundary and size so that each batch stays near BATCH_EDGES."""
+def _batches(samples: Sequence[Sample], networks: Sequence[PotentialNetwork]) -> list[list[int]]:
+    """Groups sample indices by boundary, engine and size; each batch stays near BATCH_EDGES."""
 
-    def key(i: int) -> tuple[str, int, int]:
+    def key(i: int) -> tuple[Any, ...]:
         system = samples[i].system
-        return (system.boundary, system.normal, system.n_nodes)
+        engine = networks[i].engine(system.boundary)
+        # A mesh follows from the k-box, and batch-mates must not change it.
+        box = system.k_box if "mesh" in method_name(engine) else ()
+        return (system.boundary, system.normal, repr(engine), box, system.n_nodes)
 
     groups: list[list[int]] = []
     edges = 0
     for i in sorted(range(len(samples)), key=key):
-        n = samples[i].system.n_edges
-        same = groups and key(groups[-1][0])[:2] == key(i)[:2]
+        n = samples[i].system.n_edges + samples[i].system.n_pairs
+        same = groups and key(groups[-1][0])[:-1] == key(i)[:-1]
         if not same or edges + n > BATCH_EDGES:
             groups.append([])
             edges = 0
@@ -155,10 +176,15 @@ def _batches(samples: Sequence[Sample]) -> list[list[int]]:
 def _rounded(samples: Sequence[Sample]) -> Capacity:
     """Returns a capacity rounded up in steps of about an eighth, so that few shapes compile."""
     exact = capacity_for(samples)
-    step = 2 ** max(0, exact.edges.bit_length() - 4)
     return dataclasses.replace(
         capacity_for(samples, round_to=1),
         nodes=-(-exact.nodes // 16) * 16,
-        edges=max(1, -(-exact.edges // step) * step),
+        edges=max(1, _stepped(exact.edges)),
+        pairs=_stepped(exact.pairs),
         graph_nodes=-(-exact.graph_nodes // 8) * 8,
     )
+
+
+def _stepped(size: int) -> int:
+    step = 2 ** max(0, size.bit_length() - 4)
+    return -(-size // step) * step

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,20 @@ from electrojax.system.types import (
 from electrojax.typing import AxisSpec, replace, specs
 
 KPlan = tuple[int, int, int]
+
+
+class CoulombPlan(NamedTuple):
+    """What the Coulomb sum of a structure is to be given, as decided by its engine.
+
+    Attributes:
+        k_box: largest k-vector index along each reciprocal axis.
+        pair_cutoff: Å, of the real-space pairs; 0 for none.
+        cell: [3, 3] Å for which the k-vectors are chosen; None stands for the structure's own.
+    """
+
+    k_box: KPlan = (0, 0, 0)
+    pair_cutoff: float = 0.0
+    cell: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +70,11 @@ class Sample:
 
 
 def build_sample(
-    frame: Frame, cutoff: float, k_box: KPlan = (0, 0, 0), pair_cutoff: float = 0.0
+    frame: Frame,
+    cutoff: float,
+    k_box: KPlan = (0, 0, 0),
+    pair_cutoff: float = 0.0,
+    plan_cell: np.ndarray | None = None,
 ) -> Sample:
     """Returns a frame with its neighbour list, as a one-structure System.
 
@@ -64,6 +83,7 @@ def build_sample(
         cutoff: Å, of the neighbour list.
         k_box: largest k-vector index along each reciprocal axis that its cell needs.
         pair_cutoff: Å, of the pairs of a real-space Coulomb sum; 0 for none.
+        plan_cell: [3, 3] Å, for which the k-vectors are chosen; the frame's cell where not given.
 
     Raises:
         DataError: for one periodic axis, a cell without volume or positions that are not finite.
@@ -90,7 +110,7 @@ def build_sample(
         pair_receivers=pairs[1],
         pair_shifts=pairs[2],
         cell=cell[None],
-        plan_cell=cell[None],
+        plan_cell=(cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
         total_charge=np.array([frame.total_charge]),
         multiplicity=np.array([frame.multiplicity]),
         external_field=np.asarray(frame.external_field, dtype=np.float64)[None],

@@ -24,12 +24,23 @@ STATISTICS = Statistics(
 
 
 @functools.lru_cache
-def potential(backbone: str, solver: str, precision: str = "float64") -> Potential:
+def potential(
+    backbone: str,
+    solver: str,
+    precision: str = "float64",
+    method: str = "auto",
+    finite_size: str = "none",
+) -> Potential:
     """Returns a model with random parameters, the same whatever the precision."""
     config = {
         "backbone": BACKBONES[backbone],
         "density": {"l_max": 1, "width": 1.1},
-        "coulomb": {"boundary": "auto", "accuracy": 1e-8, "finite_size": "none"},
+        "coulomb": {
+            "boundary": "auto",
+            "method": method,
+            "accuracy": 1e-8,
+            "finite_size": finite_size,
+        },
         "solver": SOLVERS[solver],
     }
     bare = assemble(config, STATISTICS, precision)
@@ -64,6 +75,7 @@ def capacity(samples: list[Sample], nodes: int = 0, edges: int = 0, graphs: int 
         exact.graphs + graphs,
         exact.graph_nodes + nodes,
         exact.k_box,
+        exact.pairs + nodes if exact.pairs else 0,
     )
 
 
