@@ -22,9 +22,9 @@ def label(
     structures: Annotated[
         Path | None, typer.Argument(help="An extxyz file to label; not with --recipe.")
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The extxyz to write.")] = Path(
-        "labelled.xyz"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The extxyz or HDF5 to write.")
+    ] = Path("labelled.xyz"),
     calculator: Annotated[
         str, typer.Option(help='"tblite" (GFN1-xTB), or the dotted path of an ASE calculator.')
     ] = "tblite",

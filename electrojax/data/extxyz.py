@@ -102,6 +102,21 @@ def read_frames(
     return frames
 
 
+def frames_of(structures: Sequence[Any], name: str) -> list[Frame]:
+    """Returns structures whose labels and inputs have their default names (``REF_energy`` ...).
+
+    Args:
+        structures: ``ase.Atoms``.
+        name: of the file that they will stand in, for messages.
+
+    Raises:
+        DataError: if a value has a wrong shape or is not finite.
+    """
+    sources = [f"{name} frame {index}" for index in range(len(structures))]
+    copies = [(atoms.copy(), _fields_of(atoms)) for atoms in structures]
+    return [_frame(*copy, DEFAULT_KEYS, source) for copy, source in zip(copies, sources)]
+
+
 def frame_texts(path: str | os.PathLike) -> list[str]:
     """Returns the text of each frame of an extxyz file, as it stands there.
 

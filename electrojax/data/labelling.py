@@ -28,6 +28,8 @@ from electrojax.data.calculators import (
     label_with_tblite,
     rounded,
 )
+from electrojax.data.extxyz import frames_of
+from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.sampling import (
     Limits,
     Recipe,
@@ -86,7 +88,8 @@ def label_file(
 
     Args:
         source: extxyz, plain or .gz.
-        output: extxyz, compressed when it ends in .gz.
+        output: HDF5 if it ends in .h5 or .hdf5, which keeps labels and inputs alone; else extxyz,
+            compressed when it ends in .gz.
         calculator, options: as in `label_with_calculator`.
 
     Raises:
@@ -97,7 +100,10 @@ def label_file(
     frames, dropped = label_with_calculator(_read_frames(Path(source)), calculator, options)
     if not frames:
         raise DataError(f"{source}: {calculator} labelled none of the frames; dropped: {dropped}")
-    _write_whole(Path(output), _extxyz_bytes(frames, Path(output)))
+    if is_hdf5(output):
+        write_hdf5(output, frames_of(frames, Path(output).name))
+    else:
+        _write_whole(Path(output), _extxyz_bytes(frames, Path(output)))
     return LabelReport(len(frames), dropped)
 
 

@@ -22,6 +22,7 @@ from electrojax.data.labelling import (
     rejection,
     run_recipe,
 )
+from electrojax.data.reader import read_frames
 from electrojax.data.sampling import Limits
 from electrojax.errors import ConfigError, ConvergenceError, DataError
 
@@ -215,6 +216,22 @@ def test_frames_that_do_not_converge_are_dropped_and_counted(moody, tmp_path):
     assert kept[0].info["REF_energy"] == 1.5
     np.testing.assert_array_equal(kept[0].arrays["REF_forces"], [[0.25, 0.25, 0.25]])
     np.testing.assert_array_equal(kept[0].info["REF_dipole"], [0.0, 1.0, 2.0])
+
+
+def test_labels_are_the_same_in_hdf5_and_in_extxyz(moody, tmp_path):
+    frames = frames_of("fine", "fails", "fine")
+    frames[2].info["total_charge"] = -1
+    ase.io.write(tmp_path / "in.xyz", frames)
+    for name in ("out.xyz", "out.h5"):
+        assert label_file(tmp_path / "in.xyz", tmp_path / name, moody).kept == 2
+    text, packed = (read_frames(tmp_path / name) for name in ("out.xyz", "out.h5"))
+    assert set(text[0].labels) >= {"energy", "forces", "dipole"}
+    assert [f.total_charge for f in packed] == [0.0, -1.0]
+    for one, other in zip(text, packed, strict=True):
+        assert set(one.labels) == set(other.labels)
+        for label, value in one.labels.items():
+            np.testing.assert_array_equal(other.labels[label], value)
+        np.testing.assert_array_equal(other.positions, one.positions)
 
 
 def test_a_calculator_that_breaks_is_an_error_with_the_frame(moody):
