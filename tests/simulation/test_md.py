@@ -14,8 +14,10 @@ from electrojax.config.md import load_md
 from electrojax.config.simulation import build_md, run_md
 from electrojax.errors import ConfigError, ConvergenceError, DataError
 from electrojax.locking import lock_folder
+from electrojax.simulation.integrators import VelocityVerlet
 from electrojax.simulation.run import simulate
 from electrojax.simulation.trajectory import read_hdf5
+from electrojax.typing import struct
 from tests.simulation.conftest import atoms_of, water
 
 FILES = ("frames.xyz", "thermo.jsonl")
@@ -133,6 +135,35 @@ def test_a_stop_condition_saves_the_last_good_frame(md_file, changes, message):
     assert [r["step"] for r in thermo(folder)] == [0]
 
 
+@struct
+class Poisoned(VelocityVerlet):
+    """Velocity Verlet that meets a bad number in its eighth step."""
+
+    def second_half(self, motion, forces):
+        bad = jax.numpy.where(motion.step == 7, np.nan, 0.0)
+        return super().second_half(motion, forces + bad)
+
+
+def test_a_bad_number_is_not_kept_and_the_run_goes_on_from_before_it(md_file):
+    nve = {"ensemble": "{kind: nve}", "initial_temperature": 300}
+    whole, parts = (built(md_file(name, **nve))[0] for name in ("clean", "poisoned"))
+    good = parts.engine.integrator
+    poisoned = dataclasses.replace(parts.engine, integrator=Poisoned(good.masses, good.timestep))
+    with jax.enable_x64(True):
+        simulate(whole)
+        with pytest.raises(ConvergenceError, match="step 8: energy or velocities are not finite"):
+            simulate(dataclasses.replace(parts, engine=poisoned))
+        last = parts.checkpoints.latest()
+        assert last.manifest["step"] == 7
+        good_frame = ase.io.read(parts.folder / "last_good.xyz")
+        np.testing.assert_allclose(
+            good_frame.positions, last.arrays[".motion.positions"], atol=1e-8
+        )
+        simulate(parts, last)
+    for name in FILES:
+        assert (parts.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
 def test_a_used_or_busy_folder_is_refused(md_file):
     path = md_file("busy", steps=2)
     folder, _ = run(path)
@@ -155,6 +186,25 @@ def test_inputs_are_given_or_the_run_is_refused(md_file):
     job, warnings = built(path, "total_charge=0")
     assert "total_charge is 0.0 as the md file says, not 1" in warnings[0]
     assert built(path)[0].structure.info["total_charge"] == 1.0
+
+
+def test_a_field_and_a_multiplicity_come_from_the_file_or_the_frame(md_file):
+    field = np.array([0.0, 0.02, -0.05])
+    path = md_file("field", steps=10)
+    jobs = [built(path, f"external_field={field.tolist()}", "multiplicity=3")[0]]
+    inputs = {"total_charge": 0.0, "external_field": field, "multiplicity": 3}
+    ase.io.write(path.parent / "start.xyz", atoms_of(water(), **inputs))
+    jobs.append(built(path)[0])
+    for job in jobs:
+        np.testing.assert_array_equal(np.ravel(job.engine.moving.system.external_field), field)
+        assert float(job.engine.moving.system.multiplicity[0]) == 3.0
+        assert job.structure.info["multiplicity"] == 3.0
+    folder, _ = run(path)
+    for record in thermo(folder):
+        # E = −F·D, and a field pushes an atom along with its charge
+        assert record["energy/field"] == pytest.approx(-np.dot(field, record["dipole"]), rel=1e-9)
+    frame = ase.io.read(folder / "frames.xyz", index=-1)
+    np.testing.assert_array_equal(frame.info["external_field"], field)
 
 
 def test_first_velocities_come_from_the_file_or_the_frame(md_file):
