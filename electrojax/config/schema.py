@@ -260,6 +260,11 @@ class Loss(Section):
     dipole: float = Field(
         default=0.0, ge=0, description="squared error of the total dipole, (e·Å)²"
     )
+    polarization: float = Field(
+        default=0.0,
+        ge=0,
+        description="squared error of the polarisation, modulo e times lattice vectors, (e·Å)²",
+    )
     charges: float = Field(default=0.0, ge=0, description="squared error of atomic charges, e²")
     multipoles: float = Field(
         default=0.0, ge=0, description="squared error of multipoles, (e·Å^l)²"

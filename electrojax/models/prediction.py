@@ -17,6 +17,9 @@ class Prediction:
         density: the charge density.
         dipole: [G, 3] e·Å, Σ (q r + μ): about the origin, so meaningful for neutral open systems
             and, with the same origin as the label, for charged ones; never for periodic ones.
+        polarization: [G, 3] e·Å, P = −∂E/∂(external field): the dipole of the whole cell. In open
+            directions it is the dipole; along periodic ones it is known up to multiples of e times
+            the lattice vectors (for formal charges that are whole numbers).
         fermi_level: [G] eV.
         report: how the charge solver ended.
     """
@@ -27,6 +30,7 @@ class Prediction:
     stress: Array
     density: ChargeDensity
     dipole: Array
+    polarization: Array
     fermi_level: Array
     report: SolverReport
 

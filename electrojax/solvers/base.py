@@ -3,13 +3,15 @@
 from typing import ClassVar, Protocol
 
 import flax.linen as nn
+import numpy as np
 
 from electrojax.electrostatics.coulomb import CoulombOperator
+from electrojax.errors import DataError
 from electrojax.nn.features import Features
 from electrojax.solvers.local import LocalCharges
 from electrojax.solvers.none import NoCharges
 from electrojax.solvers.state import ChargeGuess, ChargeState
-from electrojax.system.types import System
+from electrojax.system.types import Boundary, Frame, System
 
 
 class ChargeSolver(Protocol):
@@ -18,12 +20,14 @@ class ChargeSolver(Protocol):
     Attributes:
         provides: the labels that it predicts beside energy, forces and stress.
         uses_coulomb: whether it needs a Coulomb operator at all.
+        field_boundaries: where it puts an external field into its energy; open, if it has none.
         l_max: the highest multipole order of its density.
         width: Å, the width of its Gaussians.
     """
 
     provides: ClassVar[tuple[str, ...]]
     uses_coulomb: ClassVar[bool]
+    field_boundaries: ClassVar[tuple[Boundary, ...]]
     l_max: int
     width: float
 
@@ -43,6 +47,30 @@ class ChargeSolver(Protocol):
             guess: a density to start from, or None for a cold start.
         """
         ...
+
+
+def check_frame(solver: nn.Module, kind: str, frame: Frame) -> None:
+    """Checks on the host that a solver can treat a structure.
+
+    A solver with requirements of its own has a method ``check(frame)``.
+
+    Args:
+        solver: the module.
+        kind: its name in SOLVERS.
+        frame: the structure.
+
+    Raises:
+        DataError: if it cannot, such as for an external field that the solver would not feel.
+    """
+    able: tuple[Boundary, ...] = getattr(solver, "field_boundaries", ("open",))
+    if np.any(frame.external_field) and frame.boundary not in able:
+        where = f"boundary {' or '.join(able)}" if able else "a solver with charges"
+        raise DataError(
+            f"{frame.source}: has an external_field, which solver kind {kind} does not feel with "
+            f"boundary {frame.boundary}; needed {where}, or no external_field"
+        )
+    if hasattr(solver, "check"):
+        solver.check(frame)
 
 
 SOLVERS: dict[str, type[nn.Module]] = {

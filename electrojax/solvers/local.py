@@ -13,7 +13,7 @@ from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
-from electrojax.system.types import System, graph_sum
+from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array
 
 ELEMENTS = 119
@@ -31,14 +31,16 @@ class LocalCharges(nn.Module):
     et al., Nat. Commun. 12, 4870 (2021), here with weights that are positive by construction.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole")
+    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "polarization")
     uses_coulomb: ClassVar[bool] = True
+    field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["none", "total"] = option(
         "total", "none: as read out; total: shifted so that they sum to total_charge"
     )
     l_max: int = runtime(0, "highest multipole order of the density")
     width: float = runtime(1.5, "width of the Gaussians, Å")
+    cutoff: float = runtime(5.0, "length of the longest edges, Å")
 
     @nn.compact
     def __call__(
@@ -59,9 +61,10 @@ class LocalCharges(nn.Module):
             multipoles=multipoles[:, None, :],
             width=jnp.full(system.n_nodes, self.width, multipoles.dtype),
         )
-        energies = {"coulomb": coulomb.energy(density.multipoles)}
-        if system.boundary == "open":  # fields along periodic axes are refused on the host
-            energies["field"] = field_energy(density, system)
+        energies = {
+            "coulomb": coulomb.energy(density.multipoles),
+            "field": field_energy(density, system, self.cutoff),
+        }
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         return ChargeState(density, energies, level, closed_form(system, multipoles.dtype))
 

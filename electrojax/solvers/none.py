@@ -10,7 +10,7 @@ from electrojax.electrostatics.density import ChargeDensity
 from electrojax.nn.features import Features
 from electrojax.nn.options import runtime
 from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
-from electrojax.system.types import System
+from electrojax.system.types import Boundary, System
 
 
 class NoCharges(nn.Module):
@@ -18,6 +18,7 @@ class NoCharges(nn.Module):
 
     provides: ClassVar[tuple[str, ...]] = ()
     uses_coulomb: ClassVar[bool] = False
+    field_boundaries: ClassVar[tuple[Boundary, ...]] = ()
 
     l_max: int = runtime(0, "highest multipole order of the density")
     width: float = runtime(1.5, "width of the Gaussians, Å")

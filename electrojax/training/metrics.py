@@ -17,6 +17,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "forces": ("meV/Å", 1e3),
     "stress": ("meV/Å³", 1e3),
     "dipole": ("me·Å", 1e3),
+    "polarization": ("me·Å", 1e3),
     "charges": ("me", 1e3),
     "multipoles": ("me·Å^l", 1e3),
     "fermi_level": ("meV", 1e3),

@@ -19,6 +19,7 @@ REQUIRES: dict[str, str] = {
     "forces": "forces",
     "stress": "stress",
     "dipole": "dipole",
+    "polarization": "polarization",
     "charges": "charges",
     "multipoles": "multipoles",
     "fermi_level": "fermi_level",
@@ -51,7 +52,9 @@ def residual(
     """Returns the predictions and labels of one quantity.
 
     The energy is per atom, so that its error does not grow with the structure. The dipole counts
-    for open boundaries only, where Σ q r is defined, and the stress for periodic ones only.
+    for open boundaries only, where Σ q r is defined, and the stress for periodic ones only. The
+    polarisation is compared with the nearest of the equivalent labels, which differ by multiples of
+    e times the periodic lattice vectors.
 
     Args:
         name: a key of ``REQUIRES``.
@@ -69,6 +72,10 @@ def residual(
         case "dipole":
             label = _only(targets.dipole, system.boundary == "open")
             return _flat(prediction.dipole, label, "graphs", per_atom=True)
+        case "polarization":
+            return _flat(
+                prediction.polarization, _nearest(prediction, batch), "graphs", per_atom=True
+            )
         case "stress":
             label = _only(targets.stress, system.boundary != "open")
             return _flat(prediction.stress, label, "graphs")
@@ -111,6 +118,27 @@ def _multipoles(prediction: Prediction, targets: Targets) -> Residual:
     return Residual(
         predicted, label.value[:, :components], label.mask[:, :components], False, "nodes"
     )
+
+
+def _nearest(prediction: Prediction, batch: Batch) -> Label:
+    """Moves polarisation labels by multiples of e times lattice vectors towards the predictions."""
+    label, system = batch.targets.polarization, batch.system
+    if system.boundary == "open":
+        return label
+    difference = prediction.polarization - label.value
+    axes = [axis for axis in range(3) if system.boundary == "periodic" or axis != system.normal]
+    value = label.value
+    for axis in axes:
+        a, b, c = (system.cell[:, (axis + k) % 3] for k in range(3))
+        reciprocal = _cross(b, c)
+        quanta = (difference * reciprocal).sum(-1) / (a * reciprocal).sum(-1)
+        value = value + quanta.round()[:, None] * a
+    return Label(value, label.mask)
+
+
+def _cross(a: Any, b: Any) -> Any:
+    next_, last = [1, 2, 0], [2, 0, 1]
+    return a[:, next_] * b[:, last] - a[:, last] * b[:, next_]
 
 
 def _only(label: Label, defined: bool) -> Label:

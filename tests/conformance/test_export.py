@@ -17,8 +17,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 KINDS = [("light", solver) for solver in models.SOLVERS] + [("mace", "local")]
 
 
-def batch_of(model, boundary):
-    samples = [model.sample(structure(boundary))]
+def batch_of(model, boundary, solver="local"):
+    samples = [model.sample(structure(boundary, solver=solver))]
     return collate(samples, capacity_for(samples), model.dtype)
 
 
@@ -33,7 +33,7 @@ def check(function, *arguments):
 @pytest.mark.parametrize(("backbone", "solver"), KINDS)
 def test_prediction_exports(backbone, solver, boundary):
     model = models.potential(backbone, solver, "float32")
-    system = batch_of(model, boundary).system
+    system = batch_of(model, boundary, solver).system
     check(jax.jit(model.apply), model.params, system)
 
 
@@ -45,7 +45,7 @@ def test_training_step_exports(backbone, solver, boundary):
     weights = {name: np.float32(1.0) for name in ("energy", "forces") if name in model.provides}
     step = make_train_step(model.apply, optimizer, 0.99)
     state = init_state(model.params, optimizer)
-    check(step, state, batch_of(model, boundary), Controls(np.float32(1e-3), weights))
+    check(step, state, batch_of(model, boundary, solver), Controls(np.float32(1e-3), weights))
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

@@ -68,10 +68,11 @@ def test_undetermined_composition(rng):
         predict_frames(model, [dataclasses.replace(water, numbers=np.array([8, 8, 1]))])
 
 
-def test_field_needs_open_boundaries(model, rng):
-    frame = testing.crystal(rng, external_field=np.array([0.0, 0.0, 0.1]))
-    with pytest.raises(DataError, match="external field needs open boundaries"):
-        predict_frames(model, [frame])
+@pytest.mark.parametrize("structure", [testing.cluster, testing.crystal])
+def test_a_field_without_charges_is_refused(structure, rng):
+    frame = structure(rng, external_field=np.array([0.0, 0.0, 0.1]))
+    with pytest.raises(DataError, match="external_field, which solver kind none does not feel"):
+        predict_frames(potential("light", "none"), [frame])
 
 
 def test_slab_works_without_charges(rng):

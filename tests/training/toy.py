@@ -47,6 +47,7 @@ def apply(params, system):
         stress=jnp.zeros((graphs, 3, 3), positions.dtype),
         density=density,
         dipole=dipole(density, system),
+        polarization=dipole(density, system),
         fermi_level=jnp.zeros(graphs, positions.dtype),
         report=SolverReport(converged, jnp.full(graphs, 3), jnp.zeros(graphs, positions.dtype)),
     )
