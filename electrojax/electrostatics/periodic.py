@@ -33,6 +33,7 @@ from electrojax.electrostatics.gaussian import (
 from electrojax.electrostatics.harmonics import quadrupole_tensor
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
 from electrojax.electrostatics.phases import phases, products, split_atoms, unfold
+from electrojax.electrostatics.plan import k_box_of, squared_reach, taper
 from electrojax.errors import CapacityError, ConfigError
 from electrojax.system.geometry import cartesian_order, volume
 from electrojax.system.types import System
@@ -79,8 +80,6 @@ class PeriodicCoulomb:
     ) -> tuple[int, int, int]:
         """Returns the largest k-vector index along each reciprocal axis, on the host.
 
-        |k| <= k_c means |n_i| <= k_c |a_i| / 2π, because k·a_i = 2π n_i.
-
         Args:
             cell: [3, 3] Å, rows are lattice vectors.
             width: σ in Å; of several, the narrowest counts.
@@ -97,15 +96,12 @@ class PeriodicCoulomb:
                 "method 'ewald' for point charges"
             )
         narrowest = min(narrowest, math.hypot(narrowest, self.narrowest_receiver) / math.sqrt(2))
-        rows = np.asarray(cell, dtype=np.float64)
-        lengths = np.linalg.norm(rows, axis=-1)
-        shortest = 2 * np.pi * np.linalg.norm(np.linalg.inv(rows), axis=0).min()
-        largest = np.sqrt(shortest**2 + tail_exponent(self.accuracy, l_max) / narrowest**2)
-        box = np.floor(largest * lengths / (2 * np.pi) + 1e-9)
+        box = k_box_of(cell, narrowest, self.accuracy, l_max)
         if np.prod(2 * box + 1) / 2 > MAX_K_VECTORS:
             raise CapacityError(
-                f"a width of {narrowest:g} Å in a cell of {lengths.round(2).tolist()} Å needs "
-                f"k-vectors up to {box.astype(int).tolist()}, more than {MAX_K_VECTORS}; "
+                f"a width of {narrowest:g} Å in a cell of "
+                f"{np.linalg.norm(cell, axis=-1).round(2).tolist()} Å needs "
+                f"k-vectors up to {box.tolist()}, more than {MAX_K_VECTORS}; "
                 "use wider Gaussians or a lower accuracy"
             )
         return tuple(int(n) for n in box)  # type: ignore[return-value]
@@ -173,7 +169,10 @@ class PeriodicCoulomb:
         )
 
     def _weight(self, system: System, cell: Array, width: Array, l_max: int) -> Array:
-        """(4π k_e/V) e^{−k²σ²}/k² [G, 2, n, n3 + 1], times the number of ±k of each term."""
+        """(4π k_e/V) e^{−k²σ²}/k² [G, 2, n, n3 + 1], times the number of ±k of each term.
+
+        The taper is a function of the plan alone, so that it does not move with the cell.
+        """
         indices, count = _half_space(system.k_box)
         triples = jnp.asarray(indices, cell.dtype)
         squared = _squared_k(triples, _reciprocal(cell))
@@ -181,12 +180,14 @@ class PeriodicCoulomb:
         shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(plan * plan, axis=-1), axis=-1)
         receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
         narrowest = jnp.minimum(width, receiver)
-        limit = shortest + tail_exponent(self.accuracy, l_max) / (narrowest * narrowest)
-        used = (_squared_k(triples, plan) <= limit[:, None, None, None]) & (count > 0)
+        reach = squared_reach(shortest, narrowest, self.accuracy, l_max)
+        inner, outer = (jnp.asarray(k2)[:, None, None, None] for k2 in reach)
+        planned = jnp.asarray(count, cell.dtype) * taper(_squared_k(triples, plan), inner, outer)
+        used = planned > 0
         safe = jnp.where(used, squared, 1.0)
         factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
         value = factor * fourier_factor(2.0 * safe, width) / safe
-        return jnp.where(used, jnp.asarray(count, cell.dtype) * value, 0.0)
+        return jnp.where(used, planned * value, 0.0)
 
     def _block(self, layout: GraphLayout, k_box: tuple[int, int, int], l_max: int) -> int:
         """Number of atoms per structure whose phases are made at once."""
