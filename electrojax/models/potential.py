@@ -232,7 +232,6 @@ def predict_system(
         density=state.density,
         dipole=dipole(state.density, system),
         polarization=-slopes[1],
-        polarization=-slopes[1],
         fermi_level=state.fermi_level,
         report=state.report,
     )
@@ -290,8 +289,6 @@ def _construct(
     if kind not in table:
         raise ConfigError(f'{where}.kind: "{kind}" does not exist; choose from {sorted(table)}')
     chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k != "kind"}
-    fields = {field.name for field in dataclasses.fields(table[kind])}
-    runtime = {name: value for name, value in runtime.items() if name in fields}
     fields = {field.name for field in dataclasses.fields(table[kind])}
     runtime = {name: value for name, value in runtime.items() if name in fields}
     try:

@@ -32,7 +32,6 @@ class StructurePrediction:
         charges: [n] e.
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
         polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
-        polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
         fermi_level: eV.
         converged: whether the charge solver converged.
         solver_steps: its number of iterations.
@@ -45,7 +44,6 @@ class StructurePrediction:
     multipoles: np.ndarray
     charges: np.ndarray
     dipole: np.ndarray
-    polarization: np.ndarray
     polarization: np.ndarray
     fermi_level: float
     converged: bool
@@ -132,7 +130,6 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             multipoles=multipoles[atoms],
             charges=multipoles[atoms, 0],
             dipole=np.asarray(prediction.dipole[graph]),
-            polarization=np.asarray(prediction.polarization[graph]),
             polarization=np.asarray(prediction.polarization[graph]),
             fermi_level=float(prediction.fermi_level[graph]),
             converged=bool(prediction.report.converged[graph]),
