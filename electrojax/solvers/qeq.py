@@ -1,0 +1,117 @@
+"""Charge equilibration: charges that minimise a quadratic energy."""
+
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from electrojax.electrostatics.coulomb import CoulombOperator
+from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.field import field_coupling
+from electrojax.nn.features import Features
+from electrojax.nn.options import option, runtime
+from electrojax.nn.readout import MultipoleReadout
+from electrojax.solvers.constraint import FIXED_POTENTIAL, charge_constraint
+from electrojax.solvers.hardness import ElementTable, Hardness
+from electrojax.solvers.local import irreps
+from electrojax.solvers.quadratic import QuadraticEnergy
+from electrojax.solvers.state import ChargeGuess, ChargeState
+from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.system.types import System, graph_sum
+from electrojax.typing import Array
+
+DENSE_BELOW = 48
+"""Components of a structure (atoms times M) below which a Cholesky factor is cheaper than conjugate
+gradients, on two CPU cores."""
+
+
+class ChargeEquilibration(nn.Module):
+    """Charges, and induced dipoles where l_max is 1, that minimise a quadratic energy.
+
+    E[p] = Σ_i (χ_i q_i − d_i·μ_i) + ½ Σ_i (η_i q_i² + κ_i μ_i²) + ½⟨p, A p⟩ − E·P with Σ q = Q
+    (A. K. Rappé and W. A. Goddard, J. Phys. Chem. 95, 3358 (1991); environment-dependent
+    electronegativities: S. A. Ghasemi et al., Phys. Rev. B 92, 045131 (2015)), with hardnesses that
+    are positive by construction, so that one minimum exists. At fixed potential the reservoir's
+    μQ is added: the energy is then the grand potential Ω = E + μQ, and Q an output.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "fermi_level")
+    uses_coulomb: ClassVar[bool] = True
+
+    charge_control: Literal["fixed_charge", "fixed_potential"] = option(
+        "fixed_charge",
+        "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
+        "given and the charge is an output",
+    )
+    hardness: Literal["features", "element"] = option(
+        "features", "features: read from the environment; element: one number per element"
+    )
+    fragments: bool = option(
+        False, "keep the charge of every fragment: the sum of its atoms' formal charges"
+    )
+    linear_solver: Literal["auto", "dense", "cg"] = option(
+        "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
+    )
+    tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
+    max_steps: int = option(200, "of conjugate gradients", minimum=1)
+    l_max: int = runtime(0, "highest multipole order of the density")
+    width: float = runtime(1.5, "width of the Gaussians, Å")
+    cutoff: float = runtime(0.0, "cutoff of the edges, Å")
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Features,
+        system: System,
+        coulomb: CoulombOperator,
+        guess: ChargeGuess | None,
+    ) -> ChargeState:
+        """Returns the density at the minimum of the energy, and the terms of that energy."""
+        problem = self._energy(features, system, coulomb)
+        start = jnp.zeros_like(problem.drive) if guess is None else guess.multipoles.sum(axis=1)
+        multipoles, report = quadratic_minimum(problem, start, self.tolerance)
+        multipliers = levels(problem, multipoles)
+        energies = stationary_energies(multipoles, multipliers, problem)
+        density = ChargeDensity(
+            multipoles[:, None, :], jnp.full(system.n_nodes, self.width, multipoles.dtype)
+        )
+        return ChargeState(density, energies, fermi_level(problem, multipliers), report)
+
+    def _energy(
+        self, features: Features, system: System, coulomb: CoulombOperator
+    ) -> QuadraticEnergy:
+        drive = MultipoleReadout(irreps(self.l_max), 1.0, name="drive")(features)
+        drive = drive.at[:, 0].add(
+            -ElementTable(0.0, name="electronegativity")(system, drive.dtype)
+        )
+        components = drive.shape[1]
+        hardness = Hardness(self.l_max, self.hardness == "features", name="hardness")
+        dense = {"auto": system.graph_nodes * components <= DENSE_BELOW, "dense": True, "cg": False}
+        mask = jnp.asarray(system.node_mask)[:, None]
+        return QuadraticEnergy(
+            system=system,
+            coulomb=coulomb,
+            hardness=hardness(features, system),
+            drive=jnp.where(mask, drive, 0.0),
+            field=field_coupling(system, self.cutoff),
+            constraint=charge_constraint(system, self.fragments),
+            width=self.width,
+            max_steps=self.max_steps,
+            dense=dense[self.linear_solver],
+        )
+
+
+def fermi_level(problem: QuadraticEnergy, multipliers: Array) -> Array:
+    """Returns μ = −∂E/∂Q [G] in eV: the given one at fixed potential, the mean over atoms of their
+    fragments' levels where each fragment has its own.
+
+    Args:
+        problem: the energy.
+        multipliers: [N] eV/e, of its constraint.
+    """
+    system, constraint = problem.system, problem.constraint
+    found = constraint.spread(multipliers, problem.drive)[:, 0]
+    atoms = graph_sum(jnp.ones_like(found), system)
+    fixed = jnp.asarray(system.charge_control) == FIXED_POTENTIAL
+    mean = graph_sum(found, system) / jnp.maximum(atoms, 1)
+    return jnp.where(fixed, jnp.asarray(system.fermi_level), mean)
