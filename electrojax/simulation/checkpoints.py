@@ -79,7 +79,7 @@ class CheckpointFolder:
         content = {
             "format": FORMAT,
             "step": step,
-            "capacity": [plan.candidates, plan.edges],
+            "capacity": list(plan.capacity),
             **manifest,
         }
         text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)

@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from electrojax.simulation.forces import (
     guess_from,
 )
 from electrojax.simulation.integrators import Integrator, Motion, kinetic_energy
-from electrojax.simulation.neighbors import NeighborList, build
+from electrojax.simulation.neighbors import ListPlan, NeighborList, build
 from electrojax.typing import Array, replace, struct
 
 MAX_GROWTHS = 40
@@ -59,7 +58,7 @@ class Outcome:
 
     Attributes:
         status: of the step that was refused, or GOOD.
-        needed: [2] candidates and edges of that step.
+        needed: of each of the list's capacities by that step.
         temperature: K, of that step.
     """
 
@@ -105,12 +104,12 @@ class Engine:
     warm_start: WarmStart = "extrapolate"
     spare: float = 1.3
 
-    def start(self, motion: Motion, capacity: tuple[int, int] | None = None) -> State:
+    def start(self, motion: Motion, capacity: tuple[int, ...] | None = None) -> State:
         """Returns the state at the first positions, evaluated.
 
         Args:
             motion: where the atoms are and go.
-            capacity: candidates and edges to begin with, instead of what the structure needs.
+            capacity: of the neighbour list to begin with, instead of what the structure needs.
         """
         positions = np.asarray(motion.positions)
         neighbors = self.moving.allocate(positions, self.spare)
@@ -118,12 +117,12 @@ class Engine:
         state = State(motion, first, neighbors, jnp.int32(0))
         if capacity is None:
             return state
-        plan = dataclasses.replace(neighbors.plan, candidates=capacity[0], edges=capacity[1])
+        plan = neighbors.plan.sized(capacity)
         return replace(state, neighbors=_forced(neighbors, plan))
 
     def abstract(self, motion: Motion, capacity: tuple[int, ...]) -> State:
         """Returns the shapes and dtypes of a state with given capacities; computes nothing."""
-        plan = dataclasses.replace(self.moving.plan, candidates=capacity[0], edges=capacity[1])
+        plan = self.moving.plan.sized(capacity)
 
         def make(params: Params, motion: Motion) -> State:
             neighbors = build(motion.positions, plan)
@@ -173,18 +172,10 @@ class Engine:
         return jax.device_put(self.model.params)
 
 
-def _forced(neighbors: NeighborList, plan: Any) -> NeighborList:
+def _forced(neighbors: NeighborList, plan: ListPlan) -> NeighborList:
     """A list of another, possibly too small capacity, which its first use will rebuild."""
-    n = neighbors.reference.shape[0]
-    empty = jnp.full(plan.candidates, n, jnp.int32)
-    return replace(
-        neighbors,
-        senders=empty,
-        receivers=empty,
-        shifts=jnp.zeros((plan.candidates, 3), jnp.int32),
-        reference=jnp.full_like(neighbors.reference, jnp.inf),
-        plan=plan,
-    )
+    never = jnp.full_like(neighbors.reference, jnp.inf)
+    return replace(build(neighbors.reference, plan), reference=never)
 
 
 @jax.jit
@@ -223,7 +214,9 @@ def _block(
         return State(motion, evaluation, new.neighbors, unconverged), outcome
 
     nothing = Outcome(
-        jnp.int32(0), jnp.zeros(2, jnp.int32), jnp.zeros((), limits.temperature.dtype)
+        jnp.int32(0),
+        jnp.zeros_like(state.neighbors.needed),
+        jnp.zeros((), limits.temperature.dtype),
     )
     return jax.lax.while_loop(going, step, (state, nothing))
 
@@ -238,14 +231,12 @@ def _step(
     motion = integrator.first_half(old.motion, old.evaluation.forces)
     neighbors = old.neighbors.refreshed(motion.positions)
     guess = guess_from(old.evaluation, warm_start, moving.precision)
-    prediction, edges = moving.evaluate(params, motion.positions, neighbors, guess)
+    prediction, needed = moving.evaluate(params, motion.positions, neighbors, guess)
     evaluation = evaluation_of(prediction, neighbors, old.evaluation)
     motion = integrator.second_half(motion, evaluation.forces)
     motion = replace(motion, step=motion.step + 1)
     unconverged = jnp.where(evaluation.converged, 0, old.unconverged + 1)
-    return State(motion, evaluation, neighbors, unconverged), jnp.stack(
-        [neighbors.needed[0], edges]
-    )
+    return State(motion, evaluation, neighbors, unconverged), needed
 
 
 def _judge(integrator: Integrator, limits: Limits, new: State, needed: Array) -> Outcome:

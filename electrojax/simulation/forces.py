@@ -9,7 +9,7 @@ import numpy as np
 
 from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
-from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build, plan_for
+from electrojax.simulation.neighbors import ListPlan, NeighborList, build, plan_for
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, System
@@ -73,17 +73,19 @@ class MovingSystem:
             positions: [N, 3] Å; their dtype is that of the list.
             spare: factor of spare room.
         """
-        pbc, cell = self.plan.pbc, np.array(self.plan.cell)
         host = np.asarray(positions, dtype=np.float64)
+        plans = [self.plan] if self.plan.pairs is None else [self.plan, self.plan.pairs]
         counts = [
-            len(neighbor_list(host, cell, pbc, reach)[0])
-            for reach in (self.plan.reach, self.plan.cutoff)
+            len(neighbor_list(host, np.array(plan.cell), plan.pbc, reach)[0])
+            for plan in plans
+            for reach in (plan.reach, plan.cutoff)
         ]
         return _build(jnp.asarray(positions), self.plan.grown(counts, spare))
 
-    def at(self, positions: Array, neighbors: NeighborList) -> tuple[System, Edges]:
-        """Returns the model's input at positions [N, 3] Å, and the edges in it."""
+    def at(self, positions: Array, neighbors: NeighborList) -> tuple[System, Array]:
+        """Returns the model's input at positions [N, 3] Å, and what it needed of the capacities."""
         edges = neighbors.within_cutoff(positions)
+        pairs = neighbors.pairs_within_cutoff(positions)
         system = replace(
             self.system,
             positions=neighbors.wrapped(positions).astype(self.precision),
@@ -91,8 +93,12 @@ class MovingSystem:
             receivers=edges.receivers,
             shifts=edges.shifts,
             edge_mask=edges.receivers < len(positions),
+            pair_senders=pairs.senders,
+            pair_receivers=pairs.receivers,
+            pair_shifts=pairs.shifts,
+            pair_mask=pairs.receivers < len(positions),
         )
-        return system, edges
+        return system, neighbors.met(edges.count, pairs.count)
 
     def evaluate(
         self,
@@ -101,7 +107,7 @@ class MovingSystem:
         neighbors: NeighborList,
         guess: ChargeGuess | None = None,
     ) -> tuple[Prediction, Array]:
-        """Returns the model's prediction, and how many edges it needed.
+        """Returns the model's prediction, and what it needed of the list's capacities.
 
         Args:
             params: of the model.
@@ -109,8 +115,8 @@ class MovingSystem:
             neighbors: up to date for these positions.
             guess: a density for the charge solver to start from.
         """
-        system, edges = self.at(positions, neighbors)
-        return predict_system(self.network, params, system, guess), edges.count
+        system, needed = self.at(positions, neighbors)
+        return predict_system(self.network, params, system, guess), needed
 
 
 _build = jax.jit(build, static_argnums=1)
@@ -127,6 +133,7 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
     Raises:
         DataError: if the model cannot evaluate the frame.
     """
+    model = model.tuned([frame])
     sample = model.sample(frame)
     arrays = {
         f.name: jnp.asarray(_cast(getattr(sample.system, f.name), model.dtype))
@@ -137,7 +144,8 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
     # A charge in a field has an energy that depends on the origin; elsewhere a centred structure
     # keeps float32 coordinates short.
     centred = frame.boundary == "open" and not np.any(frame.external_field)
-    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, centred)
+    reach = model.coulomb_plan(frame).pair_cutoff
+    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, centred, reach)
     return MovingSystem(system, model.network, model.precision, plan)
 
 

@@ -94,10 +94,10 @@ def force_field(
         where = jax.lax.stop_gradient(positions.astype(neighbor.reference.dtype))
         # jax-md's integrators move the atoms after the last update: checked again here.
         fresh = neighbor.refreshed(where)
-        system, edges = moving.at(positions, fresh)
-        terms, _ = model.network.apply({"params": params}, system, None)
+        system, needed = moving.at(positions, fresh)
+        terms, _ = moving.network.apply({"params": params}, system, None)
         total = jnp.sum(jnp.stack(list(terms.values())))
-        overflow = jnp.any(jnp.stack([fresh.needed[0], edges.count]) > fresh.capacity)
+        overflow = jnp.any(needed > fresh.capacity)
         return jnp.where(overflow, jnp.nan, total).astype(positions.dtype)
 
     return ForceField(energy, NeighborFunctions(moving, capacity))

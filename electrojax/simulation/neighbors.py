@@ -37,6 +37,8 @@ class ListPlan:
         centred: move the origin of an open structure to its centre.
         candidates: capacity for pairs within cutoff + skin.
         edges: capacity for pairs within the cutoff.
+        pairs: plan of the Coulomb pairs, whose cutoff and cell are their own; None for a sum
+            without pairs.
     """
 
     cutoff: float
@@ -46,6 +48,7 @@ class ListPlan:
     centred: bool = False
     candidates: int = 1
     edges: int = 1
+    pairs: "ListPlan | None" = None
 
     @property
     def reach(self) -> float:
@@ -71,28 +74,41 @@ class ListPlan:
         ranges = [range(-n, n + 1) for n in largest]
         return np.array(list(itertools.product(*ranges)), dtype=np.int32)
 
+    @property
+    def capacity(self) -> tuple[int, ...]:
+        """Room for candidates and edges and, where there are Coulomb pairs, the same for those."""
+        own = (self.candidates, self.edges)
+        return own if self.pairs is None else (*own, *self.pairs.capacity)
+
+    def sized(self, capacity: Any) -> "ListPlan":
+        """Returns the plan with given capacities, in the order of :attr:`capacity`."""
+        candidates, edges, *rest = (int(n) for n in capacity)
+        pairs = self.pairs if self.pairs is None else self.pairs.sized(rest)
+        return dataclasses.replace(self, candidates=candidates, edges=edges, pairs=pairs)
+
     def grown(self, needed: Any, spare: float) -> "ListPlan":
         """Returns the plan with room for what was needed; nothing shrinks.
 
         Args:
-            needed: number of candidates and of edges.
+            needed: what was needed of each of :attr:`capacity`.
             spare: factor of spare room for candidates. Edges, which the network evaluates padding
                 and all, get a tenth of it.
         """
-        candidates, edges = (int(n) for n in needed)
-        return dataclasses.replace(
-            self,
-            candidates=max(self.candidates, _rounded(candidates * spare)),
-            edges=max(self.edges, _rounded(edges * (1.0 + 0.1 * (spare - 1.0)))),
-        )
+        factors = itertools.cycle((spare, 1.0 + 0.1 * (spare - 1.0)))
+        wanted = [_rounded(int(n) * factor) for n, factor in zip(needed, factors)]
+        return self.sized(map(max, self.capacity, wanted))
 
 
 def plan_for(cell: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, skin: float,
-             centred: bool = False) -> ListPlan:  # fmt: skip
-    """Returns a plan without capacities for a cell [3, 3] Å whose open rows are not read."""
+             centred: bool = False, pair_cutoff: float = 0.0) -> ListPlan:  # fmt: skip
+    """Returns a plan without capacities for a cell [3, 3] Å whose open rows are not read.
+
+    With a pair_cutoff in Å they are read: the Coulomb pairs of a slab repeat along all three.
+    """
     rows = [tuple(float(x) for x in row) for row in complete_cell(cell, pbc)]
+    pairs = plan_for(cell, (True,) * 3, pair_cutoff, skin) if pair_cutoff and any(pbc) else None
     return ListPlan(
-        float(cutoff), float(skin), tuple(rows), tuple(bool(p) for p in pbc), centred  # type: ignore[arg-type]
+        float(cutoff), float(skin), tuple(rows), tuple(bool(p) for p in pbc), centred, pairs=pairs  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -120,23 +136,55 @@ class Edges:
 
 
 @struct
-class NeighborList:
-    """Candidate pairs, and where the atoms were when they were found.
+class Candidates:
+    """Pairs within cutoff + skin.
 
     Attributes:
         senders, receivers: [C], receivers ascending, padding N.
         shifts: [C, 3] cell shifts with respect to the wrapped positions.
-        reference: [N, 3] Å, positions at the last rebuild.
-        wrap: [N, 3] cells by which each atom is moved into the cell.
-        origin: [3] Å, subtracted from the positions of an open structure.
-        needed: [2] largest number of candidates and edges that was met.
-        did_buffer_overflow: whether something did not fit since the list was allocated.
-        plan: reach, cell and capacities.
     """
 
     senders: Array
     receivers: Array
     shifts: Array
+
+    def within(self, plan: ListPlan, wrapped: Array) -> Edges:
+        """Returns those that are closer than the cutoff at wrapped positions [N, 3] Å."""
+        cell, n = jnp.asarray(np.array(plan.cell), wrapped.dtype), len(wrapped)
+        vectors = wrapped[self.receivers] - wrapped[self.senders]
+        vectors = vectors + self.shifts.astype(wrapped.dtype) @ cell
+        inside = (self.receivers < n) & (jnp.sum(vectors**2, axis=1) < plan.cutoff**2)
+        chosen, count = _where(inside, plan.edges)
+        senders, receivers = (_take(a, chosen, n) for a in (self.senders, self.receivers))
+        return Edges(senders, receivers, _take(self.shifts, chosen, 0), count)
+
+    def resized(self, size: int, n: int) -> "Candidates":
+        """Returns them in larger arrays, n the number of atoms."""
+        pad = ((0, size - len(self.senders)),)
+        return Candidates(
+            jnp.pad(self.senders, pad, constant_values=n),
+            jnp.pad(self.receivers, pad, constant_values=n),
+            jnp.pad(self.shifts, (*pad, (0, 0))),
+        )
+
+
+@struct
+class NeighborList:
+    """Candidate pairs, and where the atoms were when they were found.
+
+    Attributes:
+        edges: candidates for the backbone's edges.
+        pairs: candidates for the Coulomb pairs; none where the plan has no such pairs.
+        reference: [N, 3] Å, positions at the last rebuild.
+        wrap: [N, 3] cells by which each atom is moved into the cell.
+        origin: [3] Å, subtracted from the positions of an open structure.
+        needed: what was needed so far of each of the plan's capacities.
+        did_buffer_overflow: whether something did not fit since the list was allocated.
+        plan: reach, cell and capacities.
+    """
+
+    edges: Candidates
+    pairs: Candidates
     reference: Array
     wrap: Array
     origin: Array
@@ -166,43 +214,44 @@ class NeighborList:
         """
         positions = jnp.asarray(positions, self.reference.dtype)
         fresh = self.refreshed(positions)
-        edges = fresh.within_cutoff(positions).count
-        needed = fresh.needed.at[1].max(edges)
+        edges, pairs = fresh.within_cutoff(positions), fresh.pairs_within_cutoff(positions)
+        needed = fresh.met(edges.count, pairs.count)
         overflow = self.did_buffer_overflow | jnp.any(needed > self.capacity)
         return replace(fresh, needed=needed, did_buffer_overflow=overflow)
 
     @property
     def capacity(self) -> Array:
-        """[2] capacities for candidates and edges."""
-        return jnp.array([self.plan.candidates, self.plan.edges], jnp.int32)
+        """The plan's capacities."""
+        return jnp.array(self.plan.capacity, jnp.int32)
 
     def within_cutoff(self, positions: Array) -> Edges:
-        """Returns the candidates that are closer than the cutoff at these positions [N, 3] Å."""
-        wrapped = self.wrapped(positions)
-        cell = jnp.asarray(np.array(self.plan.cell), positions.dtype)
-        vectors = wrapped[self.receivers] - wrapped[self.senders]
-        vectors = vectors + self.shifts.astype(positions.dtype) @ cell
-        real = self.receivers < len(positions)
-        inside = real & (jnp.sum(vectors**2, axis=1) < self.plan.cutoff**2)
-        chosen, count = _where(inside, self.plan.edges)
-        keep = [_take(a, chosen, len(positions)) for a in (self.senders, self.receivers)]
-        return Edges(keep[0], keep[1], _take(self.shifts, chosen, 0), count)
+        """Returns the edges: candidates closer than the cutoff at these positions [N, 3] Å."""
+        return self.edges.within(self.plan, self.wrapped(positions))
+
+    def pairs_within_cutoff(self, positions: Array) -> Edges:
+        """Returns the Coulomb pairs, likewise."""
+        if self.plan.pairs is None:
+            return Edges(self.pairs.senders, self.pairs.receivers, self.pairs.shifts, jnp.int32(0))
+        return self.pairs.within(self.plan.pairs, self.wrapped(positions))
+
+    def met(self, edges: Array, pairs: Array) -> Array:
+        """Returns what is needed of each capacity with so many edges and Coulomb pairs."""
+        needed = self.needed.at[1].max(edges)
+        return needed if self.plan.pairs is None else needed.at[3].max(pairs)
 
     def resized(self, plan: ListPlan) -> "NeighborList":
         """Returns the list with the larger arrays of another plan (on the host).
 
         If candidates are missing, the next use rebuilds it.
         """
-        n, extra = len(self.reference), plan.candidates - self.plan.candidates
-        pad = ((0, extra),)
-        missing = self.did_buffer_overflow
+        n, missing = len(self.reference), self.did_buffer_overflow
+        pairs = self.pairs
         return replace(
             self,
             reference=jnp.where(missing, jnp.inf, self.reference),
-            senders=jnp.pad(self.senders, pad, constant_values=n),
-            receivers=jnp.pad(self.receivers, pad, constant_values=n),
-            shifts=jnp.pad(self.shifts, (*pad, (0, 0))),
-            did_buffer_overflow=jnp.zeros_like(self.did_buffer_overflow),
+            edges=self.edges.resized(plan.candidates, n),
+            pairs=pairs if plan.pairs is None else pairs.resized(plan.pairs.candidates, n),
+            did_buffer_overflow=jnp.zeros_like(missing),
             plan=plan,
         )
 
@@ -215,23 +264,33 @@ def build(positions: Array, plan: ListPlan, needed: Array | None = None) -> Neig
     wrap = jnp.floor(fractions).astype(jnp.int32) * jnp.asarray(np.array(plan.pbc, np.int32))
     origin = jnp.mean(positions, axis=0) if plan.centred else jnp.zeros(3, dtype)
     inside = positions - wrap.astype(dtype) @ jnp.asarray(cell, dtype) - origin
-    senders, receivers, shifts, count = _search(inside, plan)
-    found = jnp.stack([count, jnp.zeros_like(count)])
+    edges, count = _search(inside, plan)
+    found = [count, jnp.zeros_like(count)]
+    pairs, overflow = _no_candidates(), count > plan.candidates
+    if plan.pairs is not None:
+        pairs, pair_count = _search(inside, plan.pairs)
+        found += [pair_count, jnp.zeros_like(count)]
+        overflow = overflow | (pair_count > plan.pairs.candidates)
+    most = jnp.stack(found)
     return NeighborList(
-        senders=senders,
-        receivers=receivers,
-        shifts=shifts,
+        edges=edges,
+        pairs=pairs,
         reference=positions,
         wrap=wrap,
         origin=origin,
-        needed=found if needed is None else jnp.maximum(found, needed),
-        did_buffer_overflow=count > plan.candidates,
+        needed=most if needed is None else jnp.maximum(most, needed),
+        did_buffer_overflow=overflow,
         plan=plan,
     )
 
 
-def _search(positions: Array, plan: ListPlan) -> tuple[Array, Array, Array, Array]:
-    """Senders, receivers, shifts and their number, block by block of receivers."""
+def _no_candidates() -> Candidates:
+    none = jnp.zeros(0, jnp.int32)
+    return Candidates(none, none, jnp.zeros((0, 3), jnp.int32))
+
+
+def _search(positions: Array, plan: ListPlan) -> tuple[Candidates, Array]:
+    """Pairs within reach and their number, block by block of receivers."""
     n, images = len(positions), len(plan.images)
     rows = max(1, min(n, PAIR_BLOCK // (n * images)))
     blocks = -(-n // rows)
@@ -261,7 +320,7 @@ def _search(positions: Array, plan: ListPlan) -> tuple[Array, Array, Array, Arra
         count = jnp.where(jnp.any(counts > room), jnp.maximum(crowded, counts.sum()), counts.sum())
     senders, receivers = (jnp.where(real, packed[:, k], n) for k in (0, 1))
     shifts = jnp.where(real[:, None], packed[:, 2:], 0)
-    return senders, receivers, shifts, count.astype(jnp.int32)
+    return Candidates(senders, receivers, shifts), count.astype(jnp.int32)
 
 
 def _close(positions: Array, receivers: Array, plan: ListPlan) -> tuple[Array, Array]:

@@ -64,7 +64,7 @@ class Job:
     write_every: int
     checkpoint_every: int
     identity: Mapping[str, Any]
-    capacity: tuple[int, int] | None = None
+    capacity: tuple[int, ...] | None = None
 
     @property
     def checkpoints(self) -> CheckpointFolder:
