@@ -161,6 +161,50 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(reference):
     assert not [p for p in (mine / "checkpoints").iterdir() if p.name.startswith(".")]
 
 
+POISONED = """
+import sys
+import jax.numpy as jnp
+from electrojax.simulation.integrators import Langevin
+def second_half(self, motion, forces):
+    return clean(self, motion, jnp.where(motion.step == 6543, jnp.nan, forces))
+clean = Langevin.second_half
+Langevin.second_half = second_half
+sys.argv = ["electrojax", "md", sys.argv[1]]
+from electrojax.cli import main
+main()
+"""
+
+
+def test_a_bad_number_stops_the_run_before_it_is_kept(reference):
+    folder, frames, model, whole = reference
+    path = md_file(folder, model, "poisoned", frames)
+    mine = folder / "runs" / "poisoned"
+    done = subprocess.run(
+        [sys.executable, "-c", POISONED, str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 3, done.stderr
+    assert "step 6544: energy or velocities are not finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert checkpoints(mine)[-1] == 6543
+    assert whole_frames(mine, frames)[-1] == 6540
+    assert whole_frames(mine, "last_good.xyz") == [6543]
+    assert run(path, "--resume", "auto").returncode == 0
+    assert_same(mine, whole, frames)
+
+
+def test_a_signal_before_the_first_step(reference):
+    folder, frames, model, whole = reference
+    path = md_file(folder, model, "early", frames)
+    process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGTERM)
+    _, message = process.communicate(timeout=120)
+    assert process.returncode == 130, message
+    assert "Traceback" not in message
+    assert run(path, "--resume", "auto").returncode == 0
+    assert_same(folder / "runs" / "early", whole, frames)
+
+
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
