@@ -77,8 +77,7 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
     potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
     _check_against_model(run, frames, potential)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
-    plan = potential.coulomb_plan
-    samples = {name: prepare(part, statistics, cutoff, plan) for name, part in frames.items()}
+    samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
 
 
@@ -171,7 +170,7 @@ def build_training(job: Job) -> tuple[TrainState, list[Stage], Selection]:
         Stage(
             name=stage.name,
             epochs=stage.epochs,
-            learning_rate=Schedule(stage.learning_rate, stage.schedule),
+            learning_rate=Schedule(stage.learning_rate, stage.schedule, stage.warmup, stage.final),
             weights={name: stage_weights[name] for name in terms},
             train_step=step,
         )
@@ -217,7 +216,8 @@ def _check_labels(run: LoadedRun, frames: Sequence[Frame]) -> None:
     """A loss term without a single label in the training set would train on nothing."""
     for index, stage in enumerate(run.config.train.stages):
         for name, weight in stage.loss.model_dump().items():
-            if weight and not any(name in frame.labels for frame in frames):
+            known = name == "total_charge" or any(name in frame.labels for frame in frames)
+            if weight and not known:
                 key = getattr(run.config.data.keys, name)
                 raise run.provenance.error(
                     f"train.stages.{index}.loss.{name}",

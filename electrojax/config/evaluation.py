@@ -60,7 +60,7 @@ def evaluate_file(
     for frame in frames:
         model.check(frame)
     model = model.tuned(frames)
-    samples = prepare(frames, model.statistics, model.cutoff, model.coulomb_plan)
+    samples = prepare(frames, model.statistics, model.sample)
     largest = max(sample.system.n_edges for sample in samples)
     plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)
     loader = Loader(samples, plan, model.dtype, 0, shuffle=False)

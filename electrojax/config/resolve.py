@@ -99,6 +99,10 @@ def load_run(
     return LoadedRun(config, Provenance(root), tuple(item.path for item in files))
 
 
+_ALWAYS = ("energy", "forces", "stress")
+"""What every model predicts."""
+
+
 def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
     """Yields the losses of labels that the solver does not predict, by its class's `provides`."""
     kind = config.model.solver.kind
@@ -107,7 +111,8 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
         return
     for index, stage in enumerate(config.train.stages):
         for term in type(stage.loss).model_fields:
-            if getattr(stage.loss, term) and term not in ("energy", "forces", *provides):
+            needed = "charges" if term == "total_charge" else term
+            if getattr(stage.loss, term) and needed not in (*_ALWAYS, *provides):
                 location = ("train", "stages", index, "loss", term)
                 message = f'solver kind "{kind}" predicts no {term}; drop this weight'
                 yield Problem(root.nearest(location).position, as_written(location, flat), message)

@@ -2,15 +2,27 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, Strict, model_validator
+
+from electrojax.config.model_schema import Coulomb, Density, KindOptions, Model
+from electrojax.config.sections import FilePath, PositiveFloat, PositiveInt, Section, misplaced
+
+__all__ = [
+    "Coulomb",
+    "DataSource",
+    "Density",
+    "FilePath",
+    "KindOptions",
+    "Label",
+    "Model",
+    "PositiveFloat",
+    "PositiveInt",
+    "RunConfig",
+    "Section",
+    "Stage",
+    "Train",
+    "misplaced",
+]
 
 Label = Literal[
     "energy",
@@ -28,25 +40,6 @@ Label = Literal[
     "external_field",
     "formal_charges",
 ]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-FilePath = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path"})]
-
-
-def misplaced(key: str, message: str) -> PydanticCustomError:
-    """Returns an error that points at a dotted key below the block being validated."""
-    return PydanticCustomError("misplaced", "{message}", {"key": key, "message": message})
-
-
-class Section(BaseModel):
-    """A block of the file: unknown keys are refused, types are not converted, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @classmethod
-    def suggestions(cls) -> list[str]:
-        """Returns the keys that may stand in the block."""
-        return list(cls.model_fields)
 
 
 class Run(Section):
@@ -205,51 +198,6 @@ class Data(Section):
         return self
 
 
-class Density(Section):
-    """The charge density: Gaussian multipoles at the atoms."""
-
-    l_max: int = Field(
-        default=1, ge=0, le=1, description="highest multipole: 0 charges, 1 also dipoles"
-    )
-    width: PositiveFloat = Field(default=1.5, description="standard deviation of the Gaussians, Å")
-
-
-class Coulomb(Section):
-    """How the electrostatic energy of the density is summed."""
-
-    boundary: Literal["auto", "open", "periodic"] = Field(
-        default="auto", description="auto follows each frame's pbc: FFF is open, TTT periodic"
-    )
-    accuracy: float = Field(
-        default=1e-5, gt=0, lt=1, description="requested RMS force error over the RMS force"
-    )
-    finite_size: Literal["none"] = Field(
-        default="none", description="correction for the images of a charged or polar periodic cell"
-    )
-
-
-class KindOptions(Section):
-    """The options of one kind of backbone or solver; its `kind` says which."""
-
-    kind: str
-
-    def options(self) -> dict[str, Any]:
-        """Returns the options without `kind`: the keyword arguments of the module's class."""
-        return {key: getattr(self, key) for key in type(self).model_fields if key != "kind"}
-
-
-class Model(Section):
-    """The potential: a network, a charge solver and the Coulomb energy of what it finds.
-
-    The types of `backbone` and `solver` are narrowed to the known kinds by `kinds.run_schema`.
-    """
-
-    backbone: KindOptions = Field(description="the network that describes atomic environments")
-    density: Density = Field(default_factory=Density, description="the charge density of the model")
-    coulomb: Coulomb = Field(default_factory=Coulomb, description="the electrostatic energy")
-    solver: KindOptions = Field(description="how charges follow from the network's features")
-
-
 class Loss(Section):
     """Weights of the terms of the loss; a term with weight 0 is off, a missing label is masked."""
 
@@ -257,6 +205,9 @@ class Loss(Section):
         default=0.0, ge=0, description="squared energy error per atom, (eV/atom)²"
     )
     forces: float = Field(default=0.0, ge=0, description="squared force error, (eV/Å)²")
+    stress: float = Field(
+        default=0.0, ge=0, description="squared error of the stress of periodic cells, (eV/Å³)²"
+    )
     dipole: float = Field(
         default=0.0, ge=0, description="squared error of the total dipole, (e·Å)²"
     )
@@ -268,6 +219,14 @@ class Loss(Section):
     charges: float = Field(default=0.0, ge=0, description="squared error of atomic charges, e²")
     multipoles: float = Field(
         default=0.0, ge=0, description="squared error of multipoles, (e·Å^l)²"
+    )
+    fermi_level: float = Field(
+        default=0.0, ge=0, description="squared error of the Fermi level, eV²"
+    )
+    total_charge: float = Field(
+        default=0.0,
+        ge=0,
+        description="squared deviation of the charges' sum from total_charge per atom, (e/atom)²",
     )
 
     @model_validator(mode="after")
@@ -284,10 +243,22 @@ class Stage(Section):
         default="train", min_length=1, description="name of the stage in logs and plots"
     )
     epochs: PositiveInt = Field(description="passes over the training set")
-    learning_rate: PositiveFloat = Field(default=0.01, description="step size at the stage's start")
-    schedule: Literal["constant", "cosine"] = Field(
+    learning_rate: PositiveFloat = Field(default=0.01, description="largest step size")
+    schedule: Literal["constant", "cosine", "exponential"] = Field(
         default="cosine",
-        description="cosine lowers the learning rate to 1 % by the end of the stage",
+        description="cosine and exponential lower the learning rate to its `final` share",
+    )
+    warmup: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the stage over which the rate first rises linearly to learning_rate",
+    )
+    final: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="last learning rate of the stage over learning_rate",
     )
     loss: Loss = Field(
         default_factory=lambda: Loss(energy=1.0, forces=10.0), description="weights of the loss"
@@ -327,7 +298,7 @@ class EarlyStop(Section):
 
     metric: str = Field(
         default="valid/loss",
-        pattern=r"^valid/(loss|(energy|forces|dipole|charges|multipoles)_(rmse|mae))$",
+        pattern=r"^valid/(loss|(energy|forces|stress|dipole|polarization|charges|multipoles|fermi_level|total_charge)_(rmse|mae))$",
         description="the quantity that must fall: valid/loss or valid/QUANTITY_rmse, _mae",
     )
     patience: PositiveInt = Field(description="epochs without improvement before the stage ends")

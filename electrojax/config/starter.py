@@ -52,7 +52,8 @@ model:
     l_max: 1                 # 0: charges, 1: charges and dipoles
     width: 1.5               # Å, standard deviation of the Gaussians
   coulomb:
-    boundary: auto           # open or periodic, as each frame's pbc says
+    boundary: auto           # open, periodic or slab, as each frame's pbc says
+    method: auto             # direct, ewald, mesh or mesh_ewald: the cheapest
     accuracy: 1.0e-5         # RMS force error over RMS force of the lattice sums
 {solver_block}
 

@@ -12,7 +12,7 @@ import numpy as np
 from electrojax.data.planning import BatchPlan, Bucket, Room, batch_count, plan_buckets, size_of
 from electrojax.data.statistics import relative_energy
 from electrojax.errors import DataError
-from electrojax.system.batching import CoulombPlan, Sample, build_sample, collate
+from electrojax.system.batching import Sample, collate
 from electrojax.system.types import Batch, Frame, Statistics, System
 
 __all__ = ["BatchPlan", "Loader", "plan_buckets", "prepare"]
@@ -27,32 +27,27 @@ T = TypeVar("T")
 
 
 def prepare(
-    frames: Sequence[Frame],
-    statistics: Statistics,
-    cutoff: float,
-    coulomb: Callable[[Frame], CoulombPlan],
+    frames: Sequence[Frame], statistics: Statistics, build: Callable[[Frame], Sample]
 ) -> list[Sample]:
     """Returns frames with neighbour lists and energies relative to the atomic energies.
 
     Args:
         frames: the structures.
         statistics: with the atomic energies.
-        cutoff: Å, of the neighbour lists.
-        coulomb: what the Coulomb sum of a frame is to be given.
+        build: makes a frame the input of the model, with its neighbour list and what its Coulomb
+            sum needs.
 
     Raises:
         DataError: for an unknown element, a cell without volume, or atoms on top of each other.
     """
-    return [_sample(frame, statistics, cutoff, coulomb) for frame in frames]
+    return [_sample(frame, statistics, build) for frame in frames]
 
 
-def _sample(
-    frame: Frame, statistics: Statistics, cutoff: float, coulomb: Callable[[Frame], CoulombPlan]
-) -> Sample:
+def _sample(frame: Frame, statistics: Statistics, build: Callable[[Frame], Sample]) -> Sample:
     labels = dict(frame.labels)
     if "energy" in labels:
         labels["energy"] = np.array(relative_energy(frame, statistics))
-    sample = build_sample(dataclasses.replace(frame, labels=labels), cutoff, *coulomb(frame))
+    sample = build(dataclasses.replace(frame, labels=labels))
     _check_distances(sample.system, frame.source)
     return sample
 

@@ -12,7 +12,7 @@ from electrojax.data.extxyz import read_frames
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.statistics import fit_statistics
 from electrojax.errors import CapacityError, DataError
-from electrojax.system.batching import CoulombPlan, build_sample
+from electrojax.system.batching import build_sample
 from electrojax.system.types import Frame, Statistics
 from electrojax.testing import cluster, crystal
 
@@ -104,7 +104,7 @@ def test_batches_change_their_company(rng):
 def test_ion_clusters_fill_their_batches():
     frames = read_frames(resolve_source("builtin:ion_water"))
     statistics = fit_statistics(frames, 5.0, atom_energies("ion_water"), "given", print)
-    samples = prepare(frames, statistics, 5.0, lambda frame: CoulombPlan((0, 0, 0)))
+    samples = prepare(frames, statistics, lambda frame: build_sample(frame, 5.0))
     for graphs, least in ((8, 0.85), (16, 0.9), (32, 0.93)):
         loader = Loader(samples, plan_buckets(samples, graphs=graphs), seed=1, shuffle=True)
         systems = [batch.system for batch, _ in loader.epoch(0)]
@@ -181,7 +181,7 @@ def test_prepare_makes_energies_relative(rng):
     labels = {"energy": np.array(-1.0e6 - 0.125), "forces": np.ones((2, 3))}
     frame = dataclasses.replace(cluster(rng, 2), labels=labels)
     statistics = Statistics((1, 8), (-4.0e5, -6.0e5))
-    (sample,) = prepare([frame], statistics, 3.0, lambda frame: CoulombPlan((1, 2, 3)))
+    (sample,) = prepare([frame], statistics, lambda frame: build_sample(frame, 3.0, (1, 2, 3)))
     assert sample.labels["energy"] == -0.125
     np.testing.assert_array_equal(sample.labels["forces"], 1.0)
     assert sample.system.k_box == (1, 2, 3)
@@ -195,7 +195,7 @@ def test_atoms_on_top_of_each_other_are_refused(periodic):
     positions = np.array([[0.0, 0, 0], [2.0, 0, 0], apart])
     frame = Frame(np.array([1, 1, 1]), positions, cell, (periodic,) * 3, source="set.xyz frame 4")
     with pytest.raises(DataError, match=r"set.xyz frame 4: atoms 0 and 2 are 0"):
-        prepare([frame], Statistics((1,), (0.0,)), 3.0, lambda frame: CoulombPlan((0, 0, 0)))
+        prepare([frame], Statistics((1,), (0.0,)), lambda frame: build_sample(frame, 3.0))
 
 
 def test_errors_of_the_thread_arrive(rng, monkeypatch):
