@@ -16,7 +16,7 @@ from electrojax.simulation.trajectory import read_hdf5
 
 pytestmark = pytest.mark.slow
 
-STEPS, WRITE, CHECKPOINT = 12_000, 10, 500
+STEPS, WRITE, CHECKPOINT = 6_000, 10, 200
 
 
 def command(path, *arguments):
@@ -39,6 +39,16 @@ def wait_for(condition, process, seconds=300):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Keeps compiled programs between the processes: one compiles, the others are quick."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")  # warnings about the cache
+        yield
 
 
 @pytest.fixture(scope="module", params=["frames.xyz", "frames.h5"])
@@ -116,7 +126,7 @@ def test_kills_lose_at_most_one_interval_each(reference):
         )
         before = checkpoints(mine)[-1] if count else -1
         wait_for(lambda b=before: bool(checkpoints(mine)) and checkpoints(mine)[-1] > b, process)
-        time.sleep(rng.uniform(0.0, 0.3))
+        time.sleep(rng.uniform(0.0, 0.15))
         process.kill()
         process.wait()
         saved = checkpoints(mine)[-1]
@@ -153,7 +163,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(reference):
     mine = folder / "runs" / "written"
     done = subprocess.run([sys.executable, "-c", HANG, str(path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    # Written were those of step 0 and 500; the third was complete but not yet renamed.
+    # Written were those of step 0 and 200; the third was complete but not yet renamed.
     assert checkpoints(mine) == [0, CHECKPOINT]
     assert [p for p in (mine / "checkpoints").iterdir() if p.name.startswith(".")]
     assert run(path, "--resume", "auto").returncode == 0
@@ -166,7 +176,7 @@ import sys
 import jax.numpy as jnp
 from electrojax.simulation.integrators import Langevin
 def second_half(self, motion, forces):
-    return clean(self, motion, jnp.where(motion.step == 6543, jnp.nan, forces))
+    return clean(self, motion, jnp.where(motion.step == 3543, jnp.nan, forces))
 clean = Langevin.second_half
 Langevin.second_half = second_half
 sys.argv = ["electrojax", "md", sys.argv[1]]
@@ -183,11 +193,11 @@ def test_a_bad_number_stops_the_run_before_it_is_kept(reference):
         [sys.executable, "-c", POISONED, str(path)], capture_output=True, text=True
     )
     assert done.returncode == 3, done.stderr
-    assert "step 6544: energy or velocities are not finite" in done.stderr
+    assert "step 3544: energy or velocities are not finite" in done.stderr
     assert "Traceback" not in done.stderr
-    assert checkpoints(mine)[-1] == 6543
-    assert whole_frames(mine, frames)[-1] == 6540
-    assert whole_frames(mine, "last_good.xyz") == [6543]
+    assert checkpoints(mine)[-1] == 3543
+    assert whole_frames(mine, frames)[-1] == 3540
+    assert whole_frames(mine, "last_good.xyz") == [3543]
     assert run(path, "--resume", "auto").returncode == 0
     assert_same(mine, whole, frames)
 
@@ -252,7 +262,7 @@ if os.geteuid() == 0 and shutil.which("mount") and mountable():
         small = tmp_path / "small"
         small.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o"]
-        subprocess.run([*mount, "size=1m", "none", str(small)], check=True)
+        subprocess.run([*mount, "size=512k", "none", str(small)], check=True)
         try:
             path = md_file(folder, model, "small", frames)
             arguments = [f"--set=run.dir={small}"]
