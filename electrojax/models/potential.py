@@ -14,6 +14,8 @@ from electrojax.electrostatics.coulomb import (
     Engines,
     Size,
     engines_for,
+    estimated_cost,
+    method_name,
     shared_engine,
 )
 from electrojax.electrostatics.density import dipole
@@ -27,7 +29,7 @@ from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.neighbors import complete_cell
-from electrojax.system.types import Boundary, Frame, Statistics, System, graph_sum
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System, graph_sum
 from electrojax.typing import Array, replace
 
 Params = Any
@@ -134,6 +136,23 @@ class Potential:
                 engines = dataclasses.replace(engines, **{boundary: chosen})
         return dataclasses.replace(self, network=self.network.clone(engines=engines))
 
+    def coulomb_cost(self, frames: Sequence[Frame]) -> dict[str, tuple[str, float]]:
+        """Returns, by boundary, the method that sums these structures and its estimated cost.
+
+        The cost is that of one application per structure, in phases (k-vector times atom, or pair
+        of atoms), of the engines as they are tuned.
+        """
+        solver, found = self.network.solver, {}
+        if not solver.uses_coulomb:
+            return {}
+        for boundary in BOUNDARIES:
+            sizes = [(len(f.numbers), f.cell) for f in frames if f.boundary == boundary]
+            if sizes:
+                engine = self.network.engine(boundary)
+                cost = estimated_cost(engine, _spread(sizes), solver.width, solver.l_max)
+                found[boundary] = (method_name(engine), cost / len(_spread(sizes)))
+        return found
+
     def coulomb_plan(self, frame: Frame, cell: np.ndarray | None = None) -> CoulombPlan:
         """Returns what the Coulomb sum of a frame has to be given: k-vectors and pairs.
 
@@ -162,6 +181,8 @@ class Potential:
                 configured one.
         """
         self.check(frame)
+        control = frame.charge_control or self.config["solver"].get("charge_control", "")
+        frame = dataclasses.replace(frame, charge_control=control)
         return build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
 
     def check(self, frame: Frame) -> None:

@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from electrojax.system.types import System
+from electrojax.errors import DataError
+from electrojax.system.types import Frame, System
 from electrojax.typing import Array, struct
 
 FIXED_CHARGE, FIXED_POTENTIAL = 0, 1
@@ -75,3 +77,35 @@ def charge_constraint(system: System, fragments: bool) -> ChargeConstraint:
 def at_atoms(values: Array, system: System) -> Array:
     """Returns the value of each atom's structure [N, ...] of values [G, ...]."""
     return values[jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)]
+
+
+def check_charges(frame: Frame, charge_control: str, formal: bool) -> None:
+    """Checks on the host that a structure says what fixes its charges.
+
+    Args:
+        frame: the structure.
+        charge_control: ``fixed_charge`` or ``fixed_potential``, of the solver.
+        formal: whether the charge is fixed in parts, by formal charges.
+
+    Raises:
+        DataError: if the level or the formal charges are missing, or contradict the total charge.
+    """
+    level = frame.reservoir_level
+    if (frame.charge_control or charge_control) == "fixed_potential" and level is None:
+        raise DataError(
+            f"{frame.source}: the charge is at fixed potential and no fermi_level is given; give "
+            "it in eV, or use charge_control fixed_charge"
+        )
+    if not formal:
+        return
+    if frame.formal_charges is None:
+        raise DataError(
+            f"{frame.source}: has no formal_charges, which say what charge each fragment keeps; "
+            "give one per atom (0 for neutral molecules), with the right sum over each fragment"
+        )
+    total = float(np.sum(frame.formal_charges))
+    if abs(total - frame.total_charge) > 1e-6:
+        raise DataError(
+            f"{frame.source}: formal_charges sum to {total:g} e but total_charge is "
+            f"{frame.total_charge:g} e; they must agree"
+        )

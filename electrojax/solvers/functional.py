@@ -11,7 +11,7 @@ from electrojax.electrostatics.field import field_coupling
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import charge_constraint
+from electrojax.solvers.constraint import at_atoms, charge_constraint, check_charges
 from electrojax.solvers.convex import ConvexEnergy, ConvexReadout
 from electrojax.solvers.hardness import ElementTable, Hardness
 from electrojax.solvers.local import irreps
@@ -20,7 +20,7 @@ from electrojax.solvers.qeq import DENSE_BELOW, fermi_level
 from electrojax.solvers.quadratic import QuadraticEnergy
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
-from electrojax.system.types import System
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
 
 
 class EnergyFunctional(nn.Module):
@@ -33,8 +33,15 @@ class EnergyFunctional(nn.Module):
     al., arXiv 2603.14700; convexity by construction is ours.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "fermi_level")
+    provides: ClassVar[tuple[str, ...]] = (
+        "charges",
+        "multipoles",
+        "dipole",
+        "polarization",
+        "fermi_level",
+    )
     uses_coulomb: ClassVar[bool] = True
+    field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = option(
         "fixed_charge",
@@ -60,6 +67,10 @@ class EnergyFunctional(nn.Module):
     width: float = runtime(1.5, "width of the Gaussians, Å")
     cutoff: float = runtime(0.0, "cutoff of the edges, Å")
 
+    def check(self, frame: Frame) -> None:
+        """Raises a DataError if a structure lacks what its charges are fixed by."""
+        check_charges(frame, self.charge_control, self.fragments)
+
     @nn.compact
     def __call__(
         self,
@@ -82,7 +93,9 @@ class EnergyFunctional(nn.Module):
         energies = stationary_energies(multipoles, multipliers, problem)
         width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
         density = ChargeDensity(multipoles[:, None, :], width)
-        return ChargeState(density, energies, fermi_level(quadratic, multipliers), report)
+        level = fermi_level(quadratic, multipliers)
+        potential = at_atoms(quadratic.reservoir(), system) - problem.gradient(multipoles)[:, 0]
+        return ChargeState(density, energies, level, potential, report)
 
     def _quadratic(
         self, features: Features, system: System, coulomb: CoulombOperator

@@ -66,7 +66,8 @@ class LocalCharges(nn.Module):
             "field": field_energy(density, system, self.cutoff),
         }
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
-        return ChargeState(density, energies, level, closed_form(system, multipoles.dtype))
+        report = closed_form(system, multipoles.dtype)
+        return ChargeState(density, energies, level, jnp.zeros_like(multipoles[:, 0]), report)
 
     def _of_element(self, name: str, like: Array, system: System) -> Array:
         """A learned number per element, at every atom [N]; zero on padding."""

@@ -37,4 +37,5 @@ class NoCharges(nn.Module):
             width=jnp.full(system.n_nodes, self.width, dtype),
         )
         level = jnp.zeros(system.n_graphs, dtype)
-        return ChargeState(density, {}, level, closed_form(system, dtype))
+        nowhere = jnp.zeros(system.n_nodes, dtype)
+        return ChargeState(density, {}, level, nowhere, closed_form(system, dtype))

@@ -8,16 +8,23 @@ import jax.numpy as jnp
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import ChargeDensity
 from electrojax.electrostatics.field import field_coupling
+from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import FIXED_POTENTIAL, charge_constraint
+from electrojax.solvers.constraint import (
+    FIXED_POTENTIAL,
+    at_atoms,
+    charge_constraint,
+    check_charges,
+)
 from electrojax.solvers.hardness import ElementTable, Hardness
-from electrojax.solvers.local import irreps
+from electrojax.solvers.local import conserve_charge, irreps
 from electrojax.solvers.quadratic import QuadraticEnergy
-from electrojax.solvers.state import ChargeGuess, ChargeState
+from electrojax.solvers.state import ChargeGuess, ChargeState, SolverReport
+from electrojax.solvers.transfers import BoundedBonds, SoftBonds, TransferEnergy
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
-from electrojax.system.types import System, graph_sum
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 
 DENSE_BELOW = 48
@@ -35,8 +42,15 @@ class ChargeEquilibration(nn.Module):
     μQ is added: the energy is then the grand potential Ω = E + μQ, and Q an output.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "fermi_level")
+    provides: ClassVar[tuple[str, ...]] = (
+        "charges",
+        "multipoles",
+        "dipole",
+        "polarization",
+        "fermi_level",
+    )
     uses_coulomb: ClassVar[bool] = True
+    field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = option(
         "fixed_charge",
@@ -48,6 +62,14 @@ class ChargeEquilibration(nn.Module):
     )
     fragments: bool = option(
         False, "keep the charge of every fragment: the sum of its atoms' formal charges"
+    )
+    transfers: Literal["free", "bounded", "soft_fragments"] = option(
+        "free",
+        "free: any two atoms exchange charge; bounded: along edges, from formal charges; "
+        "soft_fragments: along bonds of a learned smooth connectivity, from learned charges",
+    )
+    transfer_cutoff: float = option(
+        0.0, "where bounded and soft transfers end, Å; 0: at the backbone's cutoff", minimum=0
     )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
@@ -67,15 +89,68 @@ class ChargeEquilibration(nn.Module):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density at the minimum of the energy, and the terms of that energy."""
-        problem = self._energy(features, system, coulomb)
-        start = jnp.zeros_like(problem.drive) if guess is None else guess.multipoles.sum(axis=1)
-        multipoles, report = quadratic_minimum(problem, start, self.tolerance)
-        multipliers = levels(problem, multipoles)
-        energies = stationary_energies(multipoles, multipliers, problem)
-        density = ChargeDensity(
-            multipoles[:, None, :], jnp.full(system.n_nodes, self.width, multipoles.dtype)
-        )
-        return ChargeState(density, energies, fermi_level(problem, multipliers), report)
+        energy = self._energy(features, system, coulomb)
+        if self.transfers == "free":
+            found = self._minimum(energy, guess)
+        else:
+            found = self._transferred(energy, features)
+        multipoles, energies, level, report = found
+        potential = at_atoms(energy.reservoir(), system) - energy.gradient(multipoles)[:, 0]
+        width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
+        density = ChargeDensity(multipoles[:, None, :], width)
+        return ChargeState(density, energies, level, potential, report)
+
+    def check(self, frame: Frame) -> None:
+        """Raises an error if a structure or an option lacks what the charges are fixed by."""
+        check_charges(frame, self.charge_control, self.fragments or self.transfers == "bounded")
+        if self.transfers == "free":
+            return
+        if self.l_max or self.charge_control == "fixed_potential" or self.fragments:
+            raise ConfigError(
+                f'model.solver: transfers "{self.transfers}" need density.l_max 0, charge_control '
+                f'"fixed_charge" and fragments false; got l_max {self.l_max}, '
+                f'"{self.charge_control}" and {str(self.fragments).lower()}'
+            )
+        if self.transfer_cutoff > self.cutoff:
+            raise ConfigError(
+                f"model.solver.transfer_cutoff: {self.transfer_cutoff:g} Å is beyond the cutoff of "
+                f"the backbone, {self.cutoff:g} Å, whose edges carry the transfers"
+            )
+
+    def _minimum(
+        self, energy: QuadraticEnergy, guess: ChargeGuess | None
+    ) -> tuple[Array, dict[str, Array], Array, SolverReport]:
+        start = jnp.zeros_like(energy.drive) if guess is None else guess.multipoles.sum(axis=1)
+        multipoles, report = quadratic_minimum(energy, start, self.tolerance)
+        multipliers = levels(energy, multipoles)
+        energies = stationary_energies(multipoles, multipliers, energy)
+        return multipoles, energies, fermi_level(energy, multipliers), report
+
+    def _transferred(
+        self, energy: QuadraticEnergy, features: Features
+    ) -> tuple[Array, dict[str, Array], Array, SolverReport]:
+        """The same with transfers as the variables."""
+        system = energy.system
+        bonds = {"bounded": BoundedBonds, "soft_fragments": SoftBonds}[self.transfers]
+        compliance = bonds(self.transfer_cutoff or self.cutoff, name="bonds")(features, system)
+        problem = TransferEnergy(energy, self._source(features, system), compliance)
+        start = jnp.zeros((system.n_edges, 1), energy.drive.dtype)
+        unknown, report = quadratic_minimum(problem, start, self.tolerance)
+        energies = stationary_energies(unknown, levels(problem, unknown), problem)
+        charges = problem.charges(unknown)
+        atoms = graph_sum(jnp.ones_like(charges[:, 0]), system)
+        level = -graph_sum(energy.gradient(charges)[:, 0], system) / jnp.maximum(atoms, 1)
+        return charges, energies, level, report
+
+    def _source(self, features: Features, system: System) -> Array:
+        """The charges [N] in e from which transfers start."""
+        if self.transfers == "bounded":
+            return jnp.asarray(system.formal_charges)
+        charges = MultipoleReadout(irreps(0), name="source")(features)
+        charges = charges + ElementTable(0.0, name="source_element")(system, charges.dtype)[:, None]
+        logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
+        charges = jnp.where(jnp.asarray(system.node_mask)[:, None], charges, 0.0)
+        return conserve_charge(charges, logits, system)[:, 0]
 
     def _energy(
         self, features: Features, system: System, coulomb: CoulombOperator

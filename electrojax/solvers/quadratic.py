@@ -55,14 +55,14 @@ class QuadraticEnergy:
             "coulomb": self.coulomb.energy(multipoles),
             "charging": graph_sum(bent + held, self.system),
             "field": self.field.energy(multipoles, self.system),
-            "reservoir": self._reservoir() * graph_sum(multipoles[:, 0], self.system),
+            "reservoir": self.reservoir() * graph_sum(multipoles[:, 0], self.system),
         }
 
     def gradient(self, multipoles: Array) -> Array:
         """Returns ∂F/∂p [N, M], zero on padding."""
         forces = self.coulomb.potential(multipoles) + self._hard(multipoles) - self.drive
         forces = forces + field_potentials(self.field, multipoles)
-        forces = forces.at[:, 0].add(at_atoms(self._reservoir(), self.system))
+        forces = forces.at[:, 0].add(at_atoms(self.reservoir(), self.system))
         return jnp.where(jnp.asarray(self.system.node_mask)[:, None], forces, 0.0)
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
@@ -82,6 +82,11 @@ class QuadraticEnergy:
         """Returns the blocks of A + H on the diagonal [N, M, M]."""
         return self.hardness + jnp.diag(self._on_site())
 
+    def reservoir(self) -> Array:
+        """Returns μ [G] in eV/e where the potential is fixed, 0 elsewhere."""
+        fixed = jnp.asarray(self.system.charge_control) == FIXED_POTENTIAL
+        return jnp.where(fixed, jnp.asarray(self.system.fermi_level), 0.0)
+
     @property
     def space(self) -> Space:
         """Inner products per structure."""
@@ -96,11 +101,6 @@ class QuadraticEnergy:
     def _on_site(self) -> Array:
         l_max = l_max_of(self.drive.shape[1])
         return self_potential(jnp.asarray(self.width, self.drive.dtype), l_max)
-
-    def _reservoir(self) -> Array:
-        """μ [G] eV/e where the potential is fixed, 0 elsewhere."""
-        fixed = jnp.asarray(self.system.charge_control) == FIXED_POTENTIAL
-        return jnp.where(fixed, jnp.asarray(self.system.fermi_level), 0.0)
 
 
 def field_potentials(field: FieldCoupling, multipoles: Array) -> Array:

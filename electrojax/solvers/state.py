@@ -43,12 +43,15 @@ class ChargeState:
         density: the charge density.
         energies: [G] eV by name; their sum is the solver's part of the energy.
         fermi_level: [G] eV, μ = −∂E/∂Q; zero for kinds that define none.
+        chemical_potential: [N] eV, −∂E/∂q of each atom: one number over atoms that exchange charge
+            freely, such as those of a fragment; zero for kinds that define none.
         report: how the solver ended.
     """
 
     density: ChargeDensity
     energies: dict[str, Array]
     fermi_level: Array
+    chemical_potential: Array
     report: SolverReport
 
 

@@ -13,7 +13,8 @@ def frame_from_atoms(atoms: Any, source: str = "structure") -> Frame:
 
     ``total_charge`` (e), ``multiplicity`` and ``external_field`` (V/Å) are read from ``atoms.info``
     and ``formal_charges`` (e) and ``fragment`` from ``atoms.arrays``; what is absent takes its
-    default: neutral, singlet, no field.
+    default: neutral, singlet, no field. ``charge_control`` (``fixed_charge`` or
+    ``fixed_potential``) and ``fermi_level`` (eV) are read from ``atoms.info`` too.
 
     Args:
         atoms: anything with the attributes of ``ase.Atoms``.
@@ -32,6 +33,9 @@ def frame_from_atoms(atoms: Any, source: str = "structure") -> Frame:
         raise DataError(f"{source}: external_field needs 3 components in V/Å, got {field.tolist()}")
     if not np.all(np.isfinite([charge, multiplicity, *field])):
         raise DataError(f"{source}: total_charge, multiplicity or external_field is not finite")
+    level = info.get("fermi_level")
+    if level is not None and not np.isfinite(float(level)):
+        raise DataError(f"{source}: fermi_level is {level}; needed a finite number in eV")
     pbc = np.asarray(atoms.pbc, dtype=bool)
     return Frame(
         numbers=np.asarray(atoms.numbers, dtype=np.int32),
@@ -43,5 +47,15 @@ def frame_from_atoms(atoms: Any, source: str = "structure") -> Frame:
         external_field=field,
         formal_charges=atoms.arrays.get("formal_charges"),
         fragment=atoms.arrays.get("fragment"),
+        charge_control=_control(info.get("charge_control", ""), source),
+        fermi_level=None if level is None else float(level),
         source=source,
     )
+
+
+def _control(value: Any, source: str) -> str:
+    if value not in ("", "fixed_charge", "fixed_potential"):
+        raise DataError(
+            f"{source}: charge_control is {value!r}; needed fixed_charge or fixed_potential"
+        )
+    return str(value)

@@ -169,6 +169,8 @@ class Frame:
         external_field: [3] V/Å.
         formal_charges: [N] e.
         fragment: [N] fragment indices.
+        charge_control: ``fixed_charge`` or ``fixed_potential``; empty for the model's choice.
+        fermi_level: eV, an input at fixed potential; None where only a label may give it.
         weight: weight in the loss.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
@@ -185,6 +187,8 @@ class Frame:
     external_field: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
     formal_charges: np.ndarray | None = None
     fragment: np.ndarray | None = None
+    charge_control: str = ""
+    fermi_level: float | None = None
     weight: float = 1.0
     source: str = "structure"
     split: str = ""
@@ -198,6 +202,13 @@ class Frame:
             DataError: if exactly one direction repeats.
         """
         return boundary_of(self.pbc, self.source)
+
+    @property
+    def reservoir_level(self) -> float | None:
+        """μ in eV that a structure at fixed potential is held at: the input, or the label."""
+        if self.fermi_level is None and "fermi_level" in self.labels:
+            return float(np.asarray(self.labels["fermi_level"]).reshape(()))
+        return self.fermi_level
 
     @property
     def normal(self) -> int:
