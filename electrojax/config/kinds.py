@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache, reduce
 from operator import or_
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, Strict, create_model
 
@@ -124,9 +125,14 @@ def _yaml_type(where: str, hint: Any) -> Any:
     if hint in _PLAIN or get_origin(hint) is Literal:
         return hint
     arguments = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return reduce(or_, (_yaml_type(where, each) for each in arguments))
+    if hint == dict[str, float]:
+        return hint
     if get_origin(hint) is tuple and arguments[0] in _PLAIN and arguments[1:] == (...,):
         return Annotated[hint, Strict(False)]
     raise TypeError(
         f"{where} has type {hint}, which is not an option for a configuration file: use int, "
-        'float, bool, str, Literal or tuple[int, ...], or hide it with metadata {"config": False}'
+        'float, bool, str, Literal, tuple[int, ...] or dict[str, float], or hide it with metadata '
+        '{"config": False}'
     )

@@ -21,9 +21,10 @@ from electrojax.typing import Array
 
 STEEPNESS = 2.0
 """Of the weights: they fade well before the cutoff, so that a last bond breaks gently."""
-LEAK = 1.0e-6
+LEAK = 1.0e-5
 """Conductance from every atom to a common ground, in units of a short edge's: it decides gently
-what a bond still carries that is about to break."""
+what a bond still carries that is about to break. Larger, it would shorten the coordinates of loosely
+bound parts; smaller, single precision would not resolve the forces on charged parts."""
 MAX_ITERATIONS = 1000
 LinearMap = Callable[[Array], Array]
 
@@ -72,7 +73,12 @@ def flow_coordinates(system: System, cutoff: float, direction: Array) -> Array:
     def solve(matvec: LinearMap, right: Array) -> Array:
         return _conjugate_gradients(matvec, right, jax.lax.stop_gradient(diagonal), system)
 
-    return jax.lax.custom_linear_solve(conductance, driven, solve, symmetric=True)
+    found = jax.lax.custom_linear_solve(conductance, driven, solve, symmetric=True)
+    # The mean is zero but for rounding. Taking it off keeps the transposed solve, whose right-hand
+    # side is the charges, from dividing their sum by LEAK.
+    atoms = graph_sum(jnp.ones_like(found), system)
+    mean = graph_sum(found, system) / jnp.maximum(atoms, 1.0)
+    return (found - mean[system.node_graph]) * system.node_mask
 
 
 def divergence(transfers: Array, system: System) -> Array:

@@ -10,6 +10,7 @@ from electrojax.errors import DataError
 from electrojax.nn.features import Features
 from electrojax.solvers.local import LocalCharges
 from electrojax.solvers.none import NoCharges
+from electrojax.solvers.split import SplitCharges
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.types import Boundary, Frame, System
 
@@ -76,5 +77,6 @@ def check_frame(solver: nn.Module, kind: str, frame: Frame) -> None:
 SOLVERS: dict[str, type[nn.Module]] = {
     "none": NoCharges,
     "local": LocalCharges,
+    "split": SplitCharges,
 }
 """Kind -> module. A new solver is one file, one line here and one YAML."""

@@ -17,6 +17,11 @@ SOLVERS = {
     "none": {"kind": "none"},
     "local": {"kind": "local", "charge_control": "total"},
     "local-free": {"kind": "local", "charge_control": "none"},
+    "split": {
+        "kind": "split",
+        "formal_charges": {"H": 1.0, "O": -2.0},
+        "charge_control": "total",
+    },
 }
 STATISTICS = Statistics(
     numbers=(1, 8), atomic_energies=(-13.6, -432.0), average_neighbors=4.0, energy_scale=1.3

@@ -147,7 +147,7 @@ def test_total_charge_is_conserved(x64, backbone, solver):
     frames[1] = dataclasses.replace(frames[1], total_charge=-2.0)
     charges = np.asarray(run(system_of(model, frames)).charges)
     sums = [charges[:6].sum(), charges[6:].sum()]
-    expected = {"none": [0.0, 0.0], "local": [1.0, -2.0]}
+    expected = {"none": [0.0, 0.0], "local": [1.0, -2.0], "split": [1.0, -2.0]}
     if solver in expected:
         np.testing.assert_allclose(sums, expected[solver], atol=1e-12)
     else:
@@ -209,7 +209,7 @@ def test_parameter_gradient_of_a_force_loss(x64, solver, boundary):
     testing.assert_gradient(lambda x: float(loss(unravel(x))), gradient, flat, rtol=1e-6, step=0.02)
 
 
-@pytest.mark.parametrize("solver", ["local", "local-free"])
+@pytest.mark.parametrize("solver", ["local", "local-free", "split"])
 def test_dipole_is_minus_the_field_derivative(x64, solver):
     """At fixed geometry a local density does not respond, so E = E0 − field · D exactly."""
     model, run = potential("light", solver), compiled("light", solver)
