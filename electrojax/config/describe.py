@@ -18,9 +18,31 @@ def describe_job(job: Job) -> str:
         parts.append(f"{name} set\n{_indented(str(census(frames)))}")
     parts.append("atomic energies (eV)\n" + _indented(_energies(job)))
     parts.append("batches\n" + _indented("\n".join(_batches(job))))
+    if sums := coulomb_sums(job):
+        parts.append("coulomb sums\n" + _indented("\n".join(sums)))
     parts.append("memory\n" + _indented(memory(job)))
     parts += [f"warning: {text}" for text in job.warnings]
     return "\n".join(parts)
+
+
+def coulomb_sums(job: Job) -> list[str]:
+    """Returns how the Coulomb energy is summed under each boundary, a line each."""
+    frames = [frame for part in job.frames.values() for frame in part]
+    wanted = job.potential.method
+    accuracy = job.run.config.model.coulomb.accuracy
+    lines = []
+    for boundary, (method, cost) in job.potential.coulomb_cost(frames).items():
+        if boundary == "open":
+            lines.append(f"open: every pair of atoms, {cost:.2g} pairs per structure")
+            continue
+        engine = job.potential.network.engine(boundary)
+        reach = engine.pair_cutoff(job.run.config.model.density.l_max)
+        pairs = f", pairs within {reach:g} Å" if reach else ""
+        lines.append(
+            f"{boundary}: {method} (method {wanted}, accuracy {accuracy:g}{pairs}), about "
+            f"{cost:.2g} phases (k-vector times atom) per structure"
+        )
+    return lines
 
 
 def memory(job: Job) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from electrojax.config.build import Job
+from electrojax.config.describe import coulomb_sums
 from electrojax.config.resolve import resolved_yaml
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
@@ -89,7 +90,7 @@ def _prepare(job: Job) -> bool:
 
 
 def environment(job: Job) -> dict[str, Any]:
-    """Returns versions, devices, commit, command line and the SHA-256 of every data file."""
+    """Returns versions, devices, commit, command line, Coulomb sums and data files' SHA-256."""
     import jax
 
     from electrojax import __version__
@@ -104,6 +105,7 @@ def environment(job: Job) -> dict[str, Any]:
         "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
         "command": sys.argv,
         "data": {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in sorted(paths)},
+        "coulomb": coulomb_sums(job),
         "warnings": list(job.warnings),
     }
 

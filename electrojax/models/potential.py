@@ -136,15 +136,16 @@ class Potential:
                 engines = dataclasses.replace(engines, **{boundary: chosen})
         return dataclasses.replace(self, network=self.network.clone(engines=engines))
 
-    def coulomb_cost(self, frames: Sequence[Frame]) -> dict[str, tuple[str, float]]:
+    def coulomb_cost(self, frames: Sequence[Frame]) -> dict[Boundary, tuple[str, float]]:
         """Returns, by boundary, the method that sums these structures and its estimated cost.
 
         The cost is that of one application per structure, in phases (k-vector times atom, or pair
         of atoms), of the engines as they are tuned.
         """
-        solver, found = self.network.solver, {}
+        solver = self.network.solver
+        found: dict[Boundary, tuple[str, float]] = {}
         if not solver.uses_coulomb:
-            return {}
+            return found
         for boundary in BOUNDARIES:
             sizes = [(len(f.numbers), f.cell) for f in frames if f.boundary == boundary]
             if sizes:

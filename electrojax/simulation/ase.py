@@ -1,5 +1,6 @@
 """A model as an ASE calculator."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,10 +10,12 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from electrojax.electrostatics.plan import replan_needed
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
-from electrojax.models.predict import predict_frames
+from electrojax.models.predict import StructurePrediction, predict_samples
 from electrojax.simulation.inputs import INPUTS, frame_with_inputs
+from electrojax.system.types import Frame
 
 
 class Calculator(AseCalculator):
@@ -21,7 +24,9 @@ class Calculator(AseCalculator):
     Results are ``energy`` and ``free_energy`` (eV, atomic energies included), ``forces`` (eV/Å),
     ``charges`` (e), ``energies_by_term`` (eV by name), ``fermi_level`` (eV); with three periodic
     axes ``stress`` (eV/Å³, Voigt order xx, yy, zz, yz, xz, xy) and with none ``dipole`` (e·Å, about
-    the origin). Array sizes are rounded up, so that moving atoms compile few programs.
+    the origin). Array sizes are rounded up, so that moving atoms compile few programs. The Coulomb
+    method and its k-vectors stay those of the first cell while a changing cell allows it, so that
+    the energy has no steps in a relaxation and is then renewed with one below the accuracy.
 
     Args:
         model: from :func:`electrojax.load`, or the path of a model.ejx.
@@ -55,6 +60,7 @@ class Calculator(AseCalculator):
         self.model = model if isinstance(model, Potential) else load(model)
         self._given = dict(zip(INPUTS, (total_charge, multiplicity, external_field)))
         self._inputs: tuple[Any, ...] = ()
+        self._planned: _Planned | None = None
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
         """Returns what has changed since the last calculation, the inputs in info included."""
@@ -71,7 +77,9 @@ class Calculator(AseCalculator):
         super().calculate(atoms, list(properties), list(system_changes))
         frame = frame_with_inputs(self.model, self.atoms, self._given)
         self._inputs = _inputs(self.atoms)
-        found = predict_frames(self.model, [frame])[0]
+        if self._planned is None or not self._planned.serves(frame):
+            self._planned = _Planned(self.model.tuned([frame]), frame)
+        found = self._planned.predict(frame)
         self.results = {
             "energy": found.energy,
             "free_energy": found.energy,
@@ -85,6 +93,30 @@ class Calculator(AseCalculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
         if frame.boundary == "open":
             self.results["dipole"] = found.dipole.astype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Planned:
+    """A model with its Coulomb sum chosen for one structure, of which others may make use."""
+
+    model: Potential
+    frame: Frame
+
+    def serves(self, frame: Frame) -> bool:
+        """Whether it is good for a structure: as many atoms, the same axes, a cell close enough."""
+        own = self.frame
+        if own.pbc != frame.pbc or len(own.numbers) != len(frame.numbers):
+            return False
+        return not (self._sums and replan_needed(own.cell, frame.cell))
+
+    def predict(self, frame: Frame) -> StructurePrediction:
+        """The prediction for a structure that it serves."""
+        sample = self.model.sample(frame, self.frame.cell if self._sums else None)
+        return predict_samples(self.model, [sample], [self.model.network])[0]
+
+    @property
+    def _sums(self) -> bool:
+        return self.frame.boundary != "open" and self.model.network.solver.uses_coulomb
 
 
 def _inputs(atoms: Any) -> tuple[Any, ...]:

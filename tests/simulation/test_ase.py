@@ -89,8 +89,8 @@ def test_computes_only_when_something_changed(model, monkeypatch):
         calls.append(1)
         return original(*arguments)
 
-    original = module.predict_frames
-    monkeypatch.setattr(module, "predict_frames", counted)
+    original = module.predict_samples
+    monkeypatch.setattr(module, "predict_samples", counted)
     atoms = atoms_of(water(1), total_charge=0.0)
     atoms.calc = Calculator(model)
     atoms.get_potential_energy(), atoms.get_forces(), atoms.get_charges()
