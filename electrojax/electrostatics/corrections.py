@@ -23,6 +23,8 @@ class CorrectedOperator:
         width: [] or [G, A] σ in Å.
         coupling: [G, R, R] symmetric, eV over the product of the moments' units.
         l_max: highest multipole order.
+        dipoles: which of the moments are components of the dipole; their coupling is diagonal and
+            positive, and all that is left when the charge is kept.
     """
 
     bulk: CoulombOperator
@@ -32,6 +34,7 @@ class CorrectedOperator:
     width: Array
     coupling: Array
     l_max: int = static()
+    dipoles: tuple[int, ...] = static()
 
     def potential(self, multipoles: Array) -> Array:
         """Returns ∂E/∂p, eV/(e·Å^l), of multipoles [N, M] or [N, C, M] e·Å^l; the same shape."""

@@ -80,6 +80,7 @@ class MakovPayneCoulomb:
             width=layout.dense(width) if width.ndim else width,
             coupling=_coupling(volume(jnp.asarray(system.cell))),
             l_max=l_max,
+            dipoles=(1, 2, 3),
         )
 
 

@@ -237,7 +237,7 @@ class PeriodicOperator:
         check_components(multipoles, self.l_max)
         dense = self.layout.dense(summed_channels(multipoles))
         # The adjoint is the transpose of the very same map, so the operator is exactly symmetric.
-        factors, adjoint = jax.vjp(self._structure_factor, dense)
+        factors, adjoint = jax.vjp(self.structure_factor, dense)
         values = adjoint(self.weight[..., None] * factors)[0] - self.on_site * dense
         values = self.layout.nodes(values)
         return (
@@ -255,7 +255,7 @@ class PeriodicOperator:
         """
         check_components(multipoles, self.l_max)
         dense = self.layout.dense(summed_channels(multipoles))
-        square = jnp.sum(self._structure_factor(dense) ** 2, axis=-1)
+        square = jnp.sum(self.structure_factor(dense) ** 2, axis=-1)
         reciprocal = jnp.sum(self.weight * square, axis=(1, 2, 3))
         return 0.5 * (reciprocal - jnp.sum(self.on_site * dense * dense, axis=(1, 2)))
 
@@ -284,9 +284,9 @@ class PeriodicOperator:
 
         def one_channel(charge: Array) -> Array:
             dense = self.layout.dense(charge)
-            factors = self._structure_factor(dense)
+            factors = self.structure_factor(dense)
             target = jnp.zeros((*dense.shape[:2], (l_max + 1) ** 2), dense.dtype)
-            _, adjoint = jax.vjp(self._structure_factor, target)
+            _, adjoint = jax.vjp(self.structure_factor, target)
             values = []
             for width in widths:
                 received = adjoint(self._received_weight(width)[..., None] * factors)[0]
@@ -302,7 +302,7 @@ class PeriodicOperator:
         squared = jnp.where(self.weight > 0, self.squared, 0.0)
         return self.weight * jnp.exp(0.5 * squared * (self.width**2 - width**2))
 
-    def _structure_factor(self, multipoles: Array) -> Array:
+    def structure_factor(self, multipoles: Array) -> Array:
         """Σ_i e^{ik·r}(q + ik·μ − k·Θ·k) [G, 2, n, n3 + 1, 2] of [G, A, M], real and imaginary.
 
         The second axis is +n3 and −n3.

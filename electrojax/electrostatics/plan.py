@@ -7,13 +7,14 @@ needs, and its edge is a taper: the energy steps by less than the accuracy where
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.gaussian import tail_exponent
 from electrojax.errors import DataError
-from electrojax.typing import Array, ArrayLike
+from electrojax.typing import Array
 
 STRAIN_MARGIN = 0.015
 """By how much a cell may be stretched in any direction before its k-vectors, which become shorter,
@@ -24,9 +25,7 @@ COMPRESSION_MARGIN = 0.05
 than needed, which costs time but no accuracy."""
 
 
-def squared_reach(
-    shortest: ArrayLike, width: ArrayLike, accuracy: float, l_max: int
-) -> tuple[ArrayLike, ArrayLike]:
+def squared_reach(shortest: Any, width: Any, accuracy: float, l_max: int) -> tuple[Any, Any]:
     """Returns the k² up to which the vectors of a plan count fully, and the k² of its last ones.
 
     Args:

@@ -83,6 +83,7 @@ class SlabCoulomb:
             width=layout.dense(width) if width.ndim else width,
             coupling=self._coupling(volume(jnp.asarray(system.cell)), height),
             l_max=l_max,
+            dipoles=(1,),
         )
 
     def _moments(self, layout: GraphLayout, system: System, normal: Array) -> Array:

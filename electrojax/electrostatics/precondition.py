@@ -1,0 +1,306 @@
+"""Preconditioners of A + H: the long waves of the Coulomb operator inverted exactly.
+
+A has eigenvalues of 4π k_e n/k² for waves k of a density of n atoms, so that conjugate gradients
+take ever more steps as a system grows. With the waves below a cutoff as columns U, weights Λ and
+everything else replaced by a diagonal D, the inverse of
+
+    P = D + U Λ Uᵀ,  P⁻¹ = D⁻¹ − D⁻¹ U Λ^½ (1 + Λ^½ Uᵀ D⁻¹ U Λ^½)⁻¹ Λ^½ Uᵀ D⁻¹
+
+(M. A. Woodbury, 1950) needs one Cholesky factor of a few hundred columns. P is symmetric positive
+definite, and what is left of A + H is bounded by the weight of the first wave beyond the cutoff,
+whatever the size of the system.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from electrojax.electrostatics.corrections import CorrectedOperator
+from electrojax.electrostatics.density import l_max_of
+from electrojax.electrostatics.gaussian import fourier_factor, self_potential, tail_exponent
+from electrojax.electrostatics.layout import GraphLayout, graph_layout
+from electrojax.electrostatics.periodic import PeriodicCoulomb, PeriodicOperator
+from electrojax.errors import ConfigError
+from electrojax.system.geometry import volume
+from electrojax.system.types import System
+from electrojax.typing import Array, replace, struct
+from electrojax.units import COULOMB
+
+CUTOFF = 0.55
+"""1/Å: for hardnesses of some eV/e² and 0.1 atoms/Å³, A beyond it is at most ten times H."""
+
+MAX_WAVES = 1500
+"""Of one structure: the Cholesky factor of twice as many columns takes half a second."""
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+@struct
+class JacobiPreconditioner:
+    """The inverse of a diagonal.
+
+    Attributes:
+        inverse: [N, M] (e·Å^l)²/eV, zero on padding.
+    """
+
+    inverse: Array
+
+    def apply(self, residual: Array) -> Array:
+        """Returns P⁻¹ r [N, M] of a residual [N, M] eV/(e·Å^l); zero on padding."""
+        return self.inverse * residual
+
+
+@struct
+class LowKPreconditioner:
+    """The inverse of a diagonal and the long waves, for fixed geometry and hardness.
+
+    Applying it costs two sums over the long waves; making it, one more over eight times as many and
+    the factor.
+
+    Attributes:
+        layout: places of the atoms in the dense layout.
+        waves: structure factors on the box of integers that holds the waves.
+        chosen: [G, K] places of the waves among those of the box.
+        dipoles: [G, A, R, M] rows of a slab's or box's dipole.
+        root: [G, 2K + R] Λ^½ of cosines, sines and dipoles, zero where there is no wave.
+        inverse: [G, A, M] D⁻¹, zero where there is no atom.
+        factor: [G, 2K + R, 2K + R] Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½.
+    """
+
+    layout: GraphLayout
+    waves: PeriodicOperator
+    chosen: Array
+    dipoles: Array
+    root: Array
+    inverse: Array
+    factor: Array
+
+    def apply(self, residual: Array) -> Array:
+        """Returns P⁻¹ r [N, M] of a residual [N, M] eV/(e·Å^l); zero on padding."""
+        scaled = self.inverse * self.layout.dense(residual)
+        amplitudes, adjoint = jax.vjp(self._amplitudes, scaled)
+        solved = jax.scipy.linalg.cho_solve((self.factor, True), amplitudes[..., None])[..., 0]
+        return self.layout.nodes(scaled - self.inverse * adjoint(solved)[0])
+
+    def _amplitudes(self, dense: Array) -> Array:
+        """Λ^½ Uᵀ x [G, 2K + R] of x [G, A, M]."""
+        waves = _taken(self.waves.structure_factor(dense), self.chosen)
+        moments = jnp.einsum("garm,gam->gr", self.dipoles, dense, precision=_HIGHEST)
+        return self.root * jnp.concatenate([waves[..., 0], waves[..., 1], moments], axis=-1)
+
+
+def low_k_preconditioner(
+    operator: Any,
+    system: System,
+    hardness: Array,
+    width: float | Array,
+    cutoff: float = CUTOFF,
+    accuracy: float = 1.0e-5,
+) -> JacobiPreconditioner | LowKPreconditioner:
+    """Returns a preconditioner of A + H for conjugate gradients.
+
+    For an open boundary it is the inverse diagonal. It is not differentiated: a preconditioner
+    changes how a solution is reached, not the solution. What the waves of a structure are does not
+    depend on its batch-mates.
+
+    Args:
+        operator: A, of any engine, self-interaction kept.
+        system: the batch that A was prepared for.
+        hardness: [N, M] the diagonal of H, eV/(e·Å^l)², positive; within each order l of an atom
+            the mean counts. M is that of the multipoles.
+        width: σ of the density in Å, as A was prepared with it; one number, except for a split.
+        cutoff: 1/Å, of the waves. Softer (metallic) hardnesses want a larger one.
+        accuracy: of the engine, which says how far the system's k_box reaches; for a looser one
+            than given here, the waves of a structure are cut off by the box.
+
+    Raises:
+        ConfigError: if the cutoff is not positive, or a width is traced where it must be known.
+    """
+    if not cutoff > 0:
+        raise ConfigError(f"a cutoff of {cutoff:g} 1/Å for long waves; needed a positive number")
+    system, hardness = jax.lax.stop_gradient((system, jnp.asarray(hardness)))
+    layout, l_max = graph_layout(system), l_max_of(hardness.shape[1])
+    mask = layout.mask[..., None]
+    dense = jnp.where(mask, _mean_of_order(layout.dense(hardness), l_max), 1.0)
+    sigma = _common_width(width, layout)
+    own = self_potential(sigma, l_max)[:, None]
+    if system.boundary == "open":
+        return JacobiPreconditioner(layout.nodes(jnp.where(mask, 1.0 / (dense + own), 0.0)))
+    box = _low_box(system.k_box, _reach(operator, width, accuracy), cutoff)
+    low = replace(system, k_box=box)
+    waves = PeriodicCoulomb(self_interaction=True).prepare(low, l_max, 1.0)
+    chosen, weight = _long_waves(waves, box, jnp.asarray(system.cell), sigma, cutoff)
+    squared = _taken(waves.squared, chosen)
+    rest = own - _on_site(weight, squared, l_max)[:, None]
+    inverse = jnp.where(mask, 1.0 / (dense + jnp.maximum(rest, 0.0)), 0.0)
+    dipoles, coupling = _dipole_rows(operator, l_max, inverse)
+    made = LowKPreconditioner(
+        layout=layout,
+        waves=waves,
+        chosen=chosen,
+        dipoles=dipoles,
+        root=jnp.sqrt(jnp.concatenate([weight, weight, coupling], axis=-1)),
+        inverse=inverse,
+        factor=jnp.zeros((), inverse.dtype),
+    )
+    return replace(made, factor=_factor(made, low, l_max))
+
+
+def _mean_of_order(values: Array, l_max: int) -> Array:
+    """[..., M] with every order l replaced by its mean."""
+    parts = [values[..., l * l : (l + 1) ** 2] for l in range(l_max + 1)]
+    means = [jnp.broadcast_to(p.mean(axis=-1, keepdims=True), p.shape) for p in parts]
+    return jnp.concatenate(means, axis=-1)
+
+
+def _common_width(width: float | Array, layout: GraphLayout) -> Array:
+    """σ [G] Å: where atoms differ, the root of the mean square."""
+    sigma = jnp.asarray(width)
+    if not sigma.ndim:
+        return jnp.broadcast_to(sigma, layout.mask.shape[:1])
+    count = jnp.maximum(jnp.sum(layout.mask, axis=1), 1)
+    return jnp.sqrt(jnp.sum(layout.dense(sigma) ** 2, axis=1) / count)
+
+
+def _reach(operator: Any, width: float | Array, accuracy: float) -> float:
+    """The k_c in 1/Å that a k_box of the operator holds."""
+    sharpest = getattr(_chain(operator)[-1], "split", width)
+    if isinstance(sharpest, jax.core.Tracer) or np.ndim(sharpest):
+        raise ConfigError(
+            "a preconditioner of long waves needs the width as one known number; got an array"
+        )
+    return math.sqrt(tail_exponent(accuracy, 0)) / float(sharpest)
+
+
+def _low_box(k_box: tuple[int, int, int], reach: float, cutoff: float) -> tuple[int, int, int]:
+    """The integers of waves up to the cutoff, in a box that holds those up to the reach."""
+    fraction = min(1.0, cutoff / reach)
+    while True:
+        box = tuple(min(n, int(fraction * (n + 1))) for n in k_box)
+        if fraction == 0.0 or _room(box) <= MAX_WAVES:
+            return tuple(max(n, 1) for n in box)  # type: ignore[return-value]
+        fraction *= 0.95
+
+
+def _room(box: tuple[int, ...]) -> int:
+    """How many waves of a half space fit in the ellipsoid that touches the box, and some more."""
+    half = (math.prod(2 * n + 1 for n in box) - 1) // 2
+    return min(half, int(1.15 * math.pi / 6 * half) + 8)
+
+
+def _triples(box: tuple[int, int, int]) -> np.ndarray:
+    """Integers [P, 3] in the order of a flattened structure factor."""
+    first, second, third = (np.arange(n + 1) for n in box)
+    second = np.concatenate([second, -second[:0:-1]])
+    grid = np.meshgrid([1, -1], first, second, third, indexing="ij")
+    return np.stack([grid[1], grid[2], grid[0] * grid[3]], axis=-1).reshape(-1, 3)
+
+
+def _places(triples: Array, box: tuple[int, int, int]) -> tuple[Array, Array]:
+    """Where integers are in a flattened structure factor, and 1, or −1 for the conjugate."""
+    sign = jnp.where(triples[..., 0] < 0, -1, 1)
+    n1, n2, n3 = (sign * triples[..., i] for i in range(3))
+    n2 = jnp.where(n2 < 0, n2 + 2 * box[1] + 1, n2)
+    plane = jnp.where(n3 < 0, 1, 0) * (box[0] + 1) + n1
+    return (plane * (2 * box[1] + 1) + n2) * (box[2] + 1) + jnp.abs(n3), sign
+
+
+def _taken(values: Array, places: Array) -> Array:
+    """[G, ...] of values [G, 2, n, n3 + 1, ...] at places [G, ...] of the flattened box."""
+    flat = values.reshape(values.shape[0], -1, *values.shape[4:])
+    return jax.vmap(lambda v, p: v[p])(flat, places)
+
+
+def _long_waves(
+    waves: PeriodicOperator, box: tuple[int, int, int], cell: Array, sigma: Array, cutoff: float
+) -> tuple[Array, Array]:
+    """Places [G, K] of the waves below the cutoff and their λ [G, K] = 8π k_e e^{−k²σ²}/(V k²)."""
+    n = _triples(box)
+    half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
+    # n3 = 0 is there twice, for +n3 and −n3.
+    half &= (n[:, 2] != 0) | (np.arange(len(n)) < len(n) // 2)
+    squared = waves.squared.reshape(len(cell), -1)
+    found, chosen = jax.lax.top_k(-jnp.where(half, squared, jnp.inf), _room(box))
+    used = -found <= cutoff**2
+    safe = jnp.where(used, -found, 1.0)
+    strength = 8.0 * math.pi * COULOMB / volume(cell)[:, None]
+    return chosen, jnp.where(
+        used, strength * fourier_factor(2.0 * safe, sigma[:, None]) / safe, 0.0
+    )
+
+
+def _on_site(weight: Array, squared: Array, l_max: int) -> Array:
+    """What the waves give a unit multipole of its own potential [G, M], the mean over directions.
+
+    Σ_k λ (1, k²/3, k⁴/45), since a wave's cosine and sine share each atom.
+    """
+    sums = [jnp.sum(weight * squared**l, axis=-1) / (1, 3, 45)[l] for l in range(l_max + 1)]
+    return jnp.stack([sums[l] for l in range(l_max + 1) for _ in range(2 * l + 1)], axis=-1)
+
+
+def _dipole_rows(operator: Any, l_max: int, like: Array) -> tuple[Array, Array]:
+    """The dipoles of a corrected sum [G, A, R, M] and how they interact [G, R]."""
+    for each in _chain(operator):
+        if isinstance(each, CorrectedOperator):
+            rows = jnp.asarray(each.dipoles)
+            coupling = jnp.diagonal(each.coupling, axis1=1, axis2=2)[:, rows]
+            moments = each.moments[:, :, rows, : (l_max + 1) ** 2]
+            return jax.lax.stop_gradient((moments, coupling))
+    return jnp.zeros((*like.shape[:2], 0, like.shape[2]), like.dtype), like[:, 0, :0]
+
+
+def _chain(operator: Any) -> list[Any]:
+    """The operator and what it corrects, the innermost sum last."""
+    chain = [operator]
+    while hasattr(chain[-1], "bulk"):
+        chain.append(chain[-1].bulk)
+    return chain
+
+
+def _factor(made: LowKPreconditioner, low: System, l_max: int) -> Array:
+    """The Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½."""
+    gram = _wave_overlaps(made, low, l_max)
+    scaled = made.inverse[:, :, None] * made.dipoles
+    columns = [made._amplitudes(scaled[:, :, r]) for r in range(scaled.shape[2])]
+    whole = made.root[:, :, None] * made.root[:, None, :]
+    size, waves = whole.shape[1], gram.shape[1]
+    matrix = jnp.zeros_like(whole).at[:, :waves, :waves].set(gram * whole[:, :waves, :waves])
+    for r, column in enumerate(columns):
+        row = column * made.root[:, waves + r, None]
+        matrix = matrix.at[:, waves + r].set(row).at[:, :, waves + r].set(row)
+    return jnp.linalg.cholesky(matrix + jnp.eye(size, dtype=matrix.dtype))
+
+
+def _wave_overlaps(made: LowKPreconditioner, low: System, l_max: int) -> Array:
+    """Uᵀ D⁻¹ U [G, 2K, 2K] of the waves, from structure factors of D⁻¹ at k' ± k.
+
+    With u_k = e^{ik·r} (1, i k, −R(k)/3), Σ u_k* u_k' and Σ u_k u_k' are sums of e^{i(k' ∓ k)·r}
+    times 1/d_0 ± k·k'/d_1 + (3 (k·k')² − k² k'²)/(18 d_2); cosines and sines are their parts.
+    """
+    box = low.k_box
+    double = (2 * box[0], 2 * box[1], 2 * box[2])
+    sums = PeriodicCoulomb().prepare(replace(low, k_box=double), 0, 1.0)
+    n = jnp.asarray(_triples(box))[made.chosen]
+    turn = 2.0 * math.pi * jnp.swapaxes(made.waves.inverse, 1, 2)
+    k = jnp.einsum("gki,gij->gkj", n.astype(turn.dtype), turn, precision=_HIGHEST)
+    product = jnp.einsum("gki,gli->gkl", k, k, precision=_HIGHEST)
+    square = jnp.sum(k * k, axis=-1)
+    quadratic = (3.0 * product**2 - square[:, :, None] * square[:, None, :]) / 18.0
+    factors = (jnp.ones_like(product), product, quadratic)
+    parts = []
+    for sign in (-1, 1):
+        places, conjugate = _places(n[:, None, :] + sign * n[:, :, None], double)
+        total = jnp.zeros((*product.shape, 2), product.dtype)
+        for l in range(l_max + 1):
+            found = _taken(sums.structure_factor(made.inverse[..., l * l, None]), places)
+            total = total + ((-sign) ** l * factors[l])[..., None] * found
+        parts.append((total[..., 0], conjugate * total[..., 1]))
+    (below, below_sine), (above, above_sine) = parts
+    cosines, sines = 0.5 * (below + above), 0.5 * (below - above)
+    mixed = 0.5 * (above_sine + below_sine)
+    upper = jnp.concatenate([cosines, mixed], axis=2)
+    lower = jnp.concatenate([jnp.swapaxes(mixed, 1, 2), sines], axis=2)
+    return jnp.concatenate([upper, lower], axis=1)
