@@ -148,6 +148,10 @@ def permuted(frame: Frame, order: np.ndarray) -> Frame:
     """Returns a frame with its atoms in another order."""
     import dataclasses
 
+    given = {name: getattr(frame, name) for name in ("formal_charges", "fragment")}
     return dataclasses.replace(
-        frame, numbers=frame.numbers[order], positions=frame.positions[order]
+        frame,
+        numbers=frame.numbers[order],
+        positions=frame.positions[order],
+        **{name: values[order] for name, values in given.items() if values is not None},
     )

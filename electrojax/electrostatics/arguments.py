@@ -1,14 +1,14 @@
 """Checks of arguments given as plain arrays; refusals say what was needed and what was got."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from electrojax.electrostatics.density import l_max_of
 from electrojax.electrostatics.slab import check_vacuum
 from electrojax.errors import ConfigError, DataError
-from electrojax.system.neighbors import complete_cell
+from electrojax.system.neighbors import complete_cell, neighbor_list
 from electrojax.typing import ArrayLike
 
 ArrayOrList = ArrayLike | Sequence[Any] | float
@@ -17,9 +17,54 @@ COINCIDENT = 1e-6
 """Å; point charges closer than this count as being at one place."""
 
 
+class GivenDensity(NamedTuple):
+    """Gaussian multipoles and their cell, as float64 arrays that passed the checks.
+
+    Attributes:
+        positions: [N, 3] Å.
+        multipoles: [N, M] e·Å^l.
+        l_max: highest multipole order.
+        width: [] or [N] σ in Å.
+        cell: [3, 3] Å, the unit matrix for an open boundary.
+    """
+
+    positions: np.ndarray
+    multipoles: np.ndarray
+    l_max: int
+    width: np.ndarray
+    cell: np.ndarray
+
+
+def checked_density(
+    positions: Any,
+    multipoles: Any,
+    width: Any,
+    cell: Any,
+    boundary: str,
+    normal: int,
+    self_interaction: bool,
+) -> GivenDensity:
+    """Returns the density that arrays describe.
+
+    Raises:
+        DataError: for arrays of a wrong shape, numbers that are not finite, a singular cell, point
+            charges at one place.
+        ConfigError: for point charges with their self-interaction.
+    """
+    sites = checked_positions(positions)
+    moments, l_max = checked_multipoles(multipoles, len(sites))
+    widths = checked_width(width, len(sites), boundary, self_interaction)
+    box = checked_cell(cell, boundary, normal, sites)
+    density = GivenDensity(sites, moments, l_max, widths, box)
+    check_apart(density, boundary)
+    return density
+
+
 def finite(name: str, values: Any) -> np.ndarray:
     """Returns numbers as a float64 array, all of them finite."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name}: needed an array of numbers, got {values!r:.60}") from error
@@ -61,10 +106,9 @@ def checked_width(width: Any, n: int, boundary: str, self_interaction: bool) -> 
     array = finite("width", width)
     if array.shape not in ((), (n,)):
         raise DataError(f"width: needed one number or shape [{n}], got {array.shape}")
-    if np.any(array < 0) or (np.any(array == 0) and boundary == "open"):
+    if np.any(array < 0):
         raise DataError(
-            f"width: needed positive numbers in Å (point charges, width 0, need boundary periodic "
-            f"or slab; they diverge at coincident sites), got {array.min():g}"
+            f"width: needed positive numbers in Å, or 0 for point charges, got {array.min():g}"
         )
     if np.any(array == 0) and self_interaction:
         raise ConfigError(
@@ -105,21 +149,20 @@ def _check_thickness(cell: np.ndarray, normal: int, positions: np.ndarray) -> No
         )
 
 
-def checked_pairs(
-    positions: np.ndarray,
-    cell: np.ndarray,
-    width: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> None:
+def check_apart(density: GivenDensity, boundary: str) -> None:
     """Checks that no two point charges are at one place."""
-    senders, receivers, shifts = pairs
-    vectors = positions[receivers] - positions[senders] + shifts @ cell
-    widths = np.broadcast_to(width, len(positions))
-    sharp = np.maximum(widths[senders], widths[receivers]) == 0
-    for pair in np.flatnonzero(sharp & (np.linalg.norm(vectors, axis=-1) < COINCIDENT))[:1]:
+    widths = np.broadcast_to(density.width, len(density.positions))
+    points = np.flatnonzero(widths == 0)
+    if not len(points):
+        return
+    sites, repeats = density.positions[points], (boundary != "open",) * 3
+    pairs = neighbor_list(sites, density.cell, repeats, 0.1, "positions")
+    vectors = sites[pairs[1]] - sites[pairs[0]] + pairs[2] @ density.cell
+    for pair in np.flatnonzero(np.linalg.norm(vectors, axis=-1) < COINCIDENT)[:1]:
+        sender, receiver = (points[p[pair]] for p in pairs[:2])
         raise DataError(
-            f"positions: atoms {senders[pair]} and {receivers[pair]} are point charges (width 0) "
-            f"at one place, {positions[senders[pair]].round(4).tolist()} Å; needed sites apart or "
+            f"positions: atoms {sender} and {receiver} are point charges (width 0) "
+            f"at one place, {density.positions[sender].round(4).tolist()} Å; needed sites apart or "
             "a positive width"
         )
 

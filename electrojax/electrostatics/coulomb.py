@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombEngine, CoulombOperator
+from electrojax.electrostatics.counter_charge import counter_charged
 from electrojax.electrostatics.ewald import EwaldCoulomb
 from electrojax.electrostatics.makov_payne import MakovPayneCoulomb
 from electrojax.electrostatics.mesh import MeshCoulomb
@@ -69,6 +70,8 @@ def engine_for(
     self_interaction: bool = True,
     method: str = "auto",
     finite_size: str = "none",
+    counter_charge: str = "none",
+    counter_heights: Sequence[float] = (),
 ) -> CoulombEngine:
     """Returns the Coulomb engine of a boundary.
 
@@ -79,6 +82,8 @@ def engine_for(
         method: how a periodic system, or the cell of a slab, is summed: a key of
             PERIODIC_METHODS; auto is direct.
         finite_size: none, or a key of FINITE_SIZE for a molecule in a periodic box.
+        counter_charge: none, or plane or jellium for the charge that neutralises a slab.
+        counter_heights: where it is, in Å along the slab's normal (see :func:`counter_charged`).
 
     Raises:
         ConfigError: if the boundary or an option does not exist, or the accuracy cannot be met.
@@ -90,12 +95,16 @@ def engine_for(
         raise ConfigError(
             f"finite_size {finite_size!r} with boundary {boundary!r}; needed boundary 'periodic'"
         )
+    if counter_charge != "none" and boundary != "slab":
+        raise ConfigError(
+            f"counter_charge {counter_charge!r} with boundary {boundary!r}; needed boundary 'slab'"
+        )
     if boundary == "open":
         return OpenCoulomb(self_interaction)
     chosen = PERIODIC_METHODS["direct" if method == "auto" else method]
     bulk = chosen(accuracy=accuracy, self_interaction=self_interaction)
     if boundary == "slab":
-        return SlabCoulomb(bulk)
+        return counter_charged(SlabCoulomb(bulk), counter_charge, counter_heights)
     return bulk if finite_size == "none" else FINITE_SIZE[finite_size](bulk)
 
 

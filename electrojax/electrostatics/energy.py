@@ -1,5 +1,6 @@
 """The Coulomb energy of one structure, straight from NumPy arrays."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,21 +9,20 @@ import numpy as np
 
 from electrojax.electrostatics.arguments import (
     ArrayOrList,
+    GivenDensity,
     check_options,
-    checked_cell,
+    checked_density,
     checked_field,
-    checked_multipoles,
-    checked_pairs,
-    checked_positions,
-    checked_width,
 )
 from electrojax.electrostatics.coulomb import CoulombEngine, engine_for, tuned_engine
+from electrojax.electrostatics.counter_charge import CounterChargedCoulomb
 from electrojax.electrostatics.density import ChargeDensity
 from electrojax.electrostatics.field import field_energy
+from electrojax.electrostatics.open import OpenCoulomb
 from electrojax.electrostatics.slab import SlabCoulomb
 from electrojax.system.neighbors import coulomb_pairs
 from electrojax.system.types import System
-from electrojax.typing import Array, replace, specs
+from electrojax.typing import Array, ArrayLike, replace, specs
 
 ROUNDING_CHARGE = 3e-5
 """e; a slab with a smaller charge counts as neutral. Published densities of neutral slabs, printed
@@ -41,6 +41,8 @@ def coulomb_energy(
     finite_size: str = "none",
     method: str = "auto",
     normal: int = 2,
+    counter_charge: str = "none",
+    counter_heights: Sequence[float] = (),
 ) -> float:
     """Returns the Coulomb energy of Gaussian multipoles, in eV.
 
@@ -54,8 +56,8 @@ def coulomb_energy(
         positions: [N, 3] Å.
         multipoles: [N] charges in e, or [N, (l_max + 1)²] in e·Å^l in the order
             [q, y, z, x, xy, yz, 3z² − r², xz, x² − y²]; l_max is 0, 1 or 2.
-        width: σ of the Gaussians in Å, one number or [N]; periodic and slab also 0, for point
-            charges without self_interaction.
+        width: σ of the Gaussians in Å, one number or [N]; 0 for points, without
+            self_interaction.
         cell: [3, 3] Å, rows are lattice vectors; not read for boundary open.
         boundary: open, periodic or slab.
         accuracy: requested RMS force error over the RMS force; the energy is then within
@@ -69,36 +71,47 @@ def coulomb_energy(
             differing widths), mesh or mesh_ewald (the same on a mesh, for large systems); not read
             for boundary open. auto takes the cheapest that applies and meets the accuracy.
         normal: index of the open lattice vector of a slab; not read otherwise.
+        counter_charge: none, plane or jellium: what neutralises a charged slab.
+        counter_heights: where that is, in Å along the slab's normal from the origin: of the plane,
+            or the lower and upper bound of the jellium.
 
     Raises:
-        DataError: for arrays of the wrong shape, numbers that are not finite, a width that is not
-            positive, a missing or singular cell, point charges at one place, a slab thicker than
+        DataError: for arrays of the wrong shape, numbers that are not finite, a negative width, a
+            missing or singular cell, point charges at one place, a slab thicker than
             its cell.
         ConfigError: for an option that does not exist, or one that does not fit the others.
         CapacityError: if the accuracy needs more k-vectors than there is room for.
     """
-    engine = engine_for(boundary, float(accuracy), bool(self_interaction), method, finite_size)
+    engine = engine_for(
+        boundary,
+        float(accuracy),
+        bool(self_interaction),
+        method,
+        finite_size,
+        counter_charge,
+        counter_heights,
+    )
     check_options(boundary, external_field, normal)
-    sites = checked_positions(positions)
-    moments, l_max = checked_multipoles(multipoles, len(sites))
-    widths = checked_width(width, len(sites), boundary, self_interaction)
-    box = checked_cell(cell, boundary, normal, sites)
-    engine = tuned_engine(engine, method, len(sites), box, widths, l_max)
-    if isinstance(engine, SlabCoulomb):
-        engine = replace(engine, neutral=abs(moments[:, 0].sum()) < ROUNDING_CHARGE)
-    pairs = coulomb_pairs(sites, box, boundary, engine.pair_cutoff(l_max), "cell")
-    checked_pairs(sites, box, widths, pairs)
-    columns = {
-        "positions": sites,
-        "cell": box[None],
-        "plan_cell": box[None],
-        "external_field": checked_field(external_field)[None],
-    }
-    columns |= dict(zip(("pair_senders", "pair_receivers", "pair_shifts"), pairs))
-    static = {"boundary": boundary, "normal": normal, "k_box": engine.k_box(box, widths, l_max)}
+    density = checked_density(
+        positions, multipoles, width, cell, boundary, normal, self_interaction
+    )
+    engine = fitted_engine(engine, method, density)
+    field = checked_field(external_field)
     with jax.enable_x64(True):
-        system = _bare_system(columns, static)
-        return float(_energy(engine, l_max, system, moments, widths)[0])
+        system = bare_system(engine, density, boundary, normal, field)
+        return float(_energy(engine, density.l_max, system, density.multipoles, density.width)[0])
+
+
+def fitted_engine(engine: CoulombEngine, method: str, density: GivenDensity) -> CoulombEngine:
+    """Returns an engine tuned for one structure, with what its charge and widths decide."""
+    structure = (len(density.positions), density.cell, density.width, density.l_max)
+    engine = tuned_engine(engine, method, *structure)
+    if isinstance(engine, OpenCoulomb):
+        return replace(engine, sharp=bool(np.any(density.width == 0)))
+    if isinstance(engine, SlabCoulomb) and not isinstance(engine, CounterChargedCoulomb):
+        charge = abs(density.multipoles[:, 0].sum())
+        return replace(engine, neutral=bool(charge < ROUNDING_CHARGE))
+    return engine
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -111,14 +124,33 @@ def _energy(
     return energy + field_energy(ChargeDensity(multipoles[:, None], width), system)
 
 
-def _bare_system(given: dict[str, np.ndarray], static: dict[str, Any]) -> System:
-    """One structure without edges; everything a Coulomb sum does not read has its padding value."""
-    nodes, pairs = len(given["positions"]), len(given["pair_senders"])
-    size = {"nodes": nodes, "edges": 0, "pairs": pairs, "graphs": 1}
+def bare_system(
+    engine: CoulombEngine,
+    density: GivenDensity,
+    boundary: str,
+    normal: int,
+    external_field: ArrayLike,
+) -> System:
+    """Returns one structure without edges, with the k-vectors and pairs of an engine.
+
+    What a Coulomb sum does not read has its padding value.
+    """
+    sites, box = density.positions, density.cell
+    pairs = coulomb_pairs(sites, box, boundary, engine.pair_cutoff(density.l_max), "cell")
+    given = {"positions": sites, "cell": box[None], "plan_cell": box[None]}
+    given |= dict(zip(("pair_senders", "pair_receivers", "pair_shifts"), pairs))
+    given["external_field"] = np.asarray(external_field)[None]
+    size = {"nodes": len(sites), "edges": 0, "pairs": len(pairs[0]), "graphs": 1}
     dtype = {"float": np.float64, "int": np.int32, "bool": np.bool_}
     columns: dict[str, Any] = {
         name: np.broadcast_to(spec.pad, (size[spec.axis], *spec.shape)).astype(dtype[spec.kind])
         for name, spec in specs(System).items()
     }
     masks = {name: np.ones_like(columns[name]) for name in columns if name.endswith("_mask")}
-    return System(**(columns | masks | given), **static, graph_nodes=nodes)
+    return System(
+        **(columns | masks | given),
+        boundary=boundary,  # type: ignore[arg-type]
+        normal=normal,
+        k_box=engine.k_box(box, density.width, density.l_max),
+        graph_nodes=len(sites),
+    )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.contract import receiving
+from electrojax.electrostatics.contract import CoulombOperator, receiving
 from electrojax.electrostatics.density import (
     check_components,
     check_order,
@@ -24,8 +24,9 @@ from electrojax.electrostatics.density import (
 )
 from electrojax.electrostatics.gaussian import on_site_response, self_potential, tail_exponent
 from electrojax.electrostatics.pairs import pair_potential
-from electrojax.electrostatics.periodic import PeriodicCoulomb, PeriodicOperator
-from electrojax.electrostatics.screened import screened_coulomb
+from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.screened import are_points, switched_coulomb
+from electrojax.electrostatics.short_range import short_range_energy
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import PADDING_DISTANCE, harmonic_order, volume
 from electrojax.system.types import System, graph_sum
@@ -122,24 +123,31 @@ class EwaldCoulomb:
             CapacityError: if the k_box is empty.
         """
         check_order(l_max)
+        if are_points(width) and self.self_interaction:
+            raise ConfigError(
+                "point charges (width 0) with their interaction with themselves, which is "
+                "infinite; needed self_interaction False or a positive width"
+            )
         cell = jnp.asarray(system.cell)
         split = jnp.asarray(self.split(l_max), cell.dtype)
         widths = jnp.broadcast_to(jnp.asarray(width, cell.dtype), (system.n_nodes,))
-        reciprocal = self._reciprocal().prepare(system, l_max, split)
-        vectors, squared_width = _pair_geometry(system, widths)
+        vectors = _pair_vectors(system)
         squared = jnp.sum(vectors * vectors, axis=-1)
-        mask = jnp.asarray(system.pair_mask)
-        kernels = screened_coulomb(squared, jnp.sqrt(squared_width), split, 2 * l_max)
+        kernels = switched_coulomb(
+            squared, _pair_width(system, width), self.split(l_max), self.cutoff, 2 * l_max
+        )
         return EwaldOperator(
             system=system,
-            reciprocal=reciprocal,
+            reciprocal=self._reciprocal().prepare(system, l_max, split),
             vectors=vectors,
-            kernels=tuple(jnp.where(mask, k, 0.0) for k in kernels),
+            kernels=_masked(kernels, system),
             on_site=self._on_site(widths, split, l_max, jnp.asarray(system.node_mask)),
             background=4.0 * math.pi * COULOMB / volume(cell),
-            spread=0.5 * widths**2,
+            widths=widths,
             split=self.split(l_max),
+            cutoff=self.cutoff,
             l_max=l_max,
+            uniform_width=_known_width(width),
         )
 
     def _on_site(self, widths: Array, split: Array, l_max: int, mask: Array) -> Array:
@@ -161,23 +169,27 @@ class EwaldOperator:
         system: the batch.
         reciprocal: the sum over wide Gaussians.
         vectors: [P, 3] Å in the order (y, z, x), from sender to receiver.
-        kernels: short-range radial kernels [P], zero on padding.
+        kernels: short-range radial kernels [P], zero at the cutoff and on padding.
         on_site: [N, M] eV/(e·Å^l)².
         background: [G] 4π k_e/V in eV/(e²·Å²).
-        spread: [N] Å², σ²/2 of every atom.
+        widths: [N] σ in Å.
         split: Å, s.
+        cutoff: Å, at which pairs are switched off.
         l_max: highest multipole order.
+        uniform_width: Å, the width of all atoms where the program is made for it.
     """
 
     system: System
-    reciprocal: PeriodicOperator
+    reciprocal: CoulombOperator
     vectors: Array
     kernels: tuple[Array, ...]
     on_site: Array
     background: Array
-    spread: Array
+    widths: Array
     split: float = static()
+    cutoff: float = static()
     l_max: int = static()
+    uniform_width: float | None = static()
 
     def potential(self, multipoles: Array) -> Array:
         """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
@@ -206,8 +218,9 @@ class EwaldOperator:
         """
         check_components(multipoles, self.l_max)
         charge = summed_channels(multipoles)
-        rest = jnp.sum(charge * self._rest(charge), axis=-1)
-        return self.reciprocal.energy(charge) + 0.5 * graph_sum(rest, self.system)
+        sites = (self.system, charge, self.widths, self.split, self.cutoff, self.uniform_width)
+        rest = 0.5 * graph_sum(jnp.sum(charge * self._alone(charge), axis=-1), self.system)
+        return self.reciprocal.energy(charge) + short_range_energy(*sites) + rest
 
     def receive(
         self,
@@ -218,18 +231,46 @@ class EwaldOperator:
     ) -> Array:
         """Returns the potential averaged over unit multipoles of other widths at the atoms.
 
-        The arguments and the result are those of ReceivingOperator. A receiver must not be wider
-        than the split, nor have width 0 at a point charge.
+        The arguments and the result are those of ReceivingOperator. With widths that differ, or
+        are not known when the program is made, no receiver may be wider than the split; nor may one
+        have width 0 at a point charge.
+
+        Raises:
+            ConfigError: if a receiver is too wide.
         """
         check_order(l_max)
         check_components(multipoles, self.l_max)
 
+        widened = [self._widened(width) for width in widths]
+
         def one_channel(charge: Array) -> Array:
-            far = receiving(self.reciprocal).receive(charge, (self.split,), l_max)[:, 0]
-            near = [self._received(charge, w, l_max, self_interaction) for w in widths]
-            return jnp.stack([far + n for n in near], axis=1)
+            receive = receiving(self.reciprocal).receive
+            far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
+            values = [
+                far + self._received(charge, width, l_max, self_interaction)
+                if wide is None
+                else receive(charge, (wide,), l_max, self_interaction)[:, 0]
+                for width, wide in zip(widths, widened)
+            ]
+            return jnp.stack(values, axis=1)
 
         return each_channel(one_channel, multipoles)
+
+    def _widened(self, width: float) -> float | None:
+        """τ' of the receivers of the wide Gaussians that feel the same, where pairs are not needed.
+
+        σ² + τ² = s² + τ'², with more than 2 s² in all, so that the k-vectors suffice.
+        """
+        if self.uniform_width is not None:
+            total = self.uniform_width**2 + width**2
+            return math.sqrt(total - self.split**2) if total > 2.0 * self.split**2 else None
+        if width > self.split * (1 + 1e-12):
+            raise ConfigError(
+                f"a receiver of width {width:g} Å with a split of {self.split:.4g} Å; needed a "
+                "cutoff so many times longer, the direct sum, or one plain number as the width "
+                "of all atoms"
+            )
+        return None
 
     def _received(
         self, multipoles: Array, width: float, l_max: int, self_interaction: bool
@@ -237,15 +278,16 @@ class EwaldOperator:
         """What one receiver feels beyond the reciprocal sum, [N, (l_max + 1)²]."""
         system, mask = self.system, jnp.asarray(self.system.node_mask)
         squared = jnp.sum(self.vectors**2, axis=-1)
-        pair_width = jnp.sqrt(self.spread[system.pair_senders] + 0.5 * width**2)
-        kernels = screened_coulomb(squared, pair_width, self.split, self.l_max + l_max)
-        kernels = tuple(jnp.where(jnp.asarray(system.pair_mask), k, 0.0) for k in kernels)
-        total = self._pair_sum(kernels, multipoles, l_max)
-        total = total - on_site_response(multipoles, self.split, self.split, l_max)
+        pair_width: float | Array = 0.0
+        if self.uniform_width != 0 or width != 0:
+            pair_width = jnp.sqrt(0.5 * (self.widths[system.pair_senders] ** 2 + width**2))
+        order = self.l_max + l_max
+        kernels = switched_coulomb(squared, pair_width, self.split, self.cutoff, order)
+        total = self._pair_sum(_masked(kernels, system), multipoles, l_max)
         if self_interaction:
-            source = jnp.where(mask, jnp.sqrt(2.0 * self.spread), 1.0)
+            source = jnp.where(mask, self.widths, 1.0)
             total = total + on_site_response(multipoles, source, width, l_max)
-        spread = jnp.full_like(self.spread, 0.5 * width**2)
+        spread = jnp.full_like(self.widths, 0.5 * width**2)
         total = total.at[:, 0].add(-self._neutralising(multipoles[:, 0], spread))
         return jnp.where(mask[:, None], total, 0.0)
 
@@ -264,8 +306,14 @@ class EwaldOperator:
     def _rest(self, multipoles: Array) -> Array:
         """Everything but the reciprocal sum, [N, M]."""
         pairs = self._pair_sum(self.kernels, multipoles, self.l_max)
-        total = pairs + self.on_site * multipoles
-        total = total.at[:, 0].add(-self._neutralising(multipoles[:, 0], self.spread))
+        mask = jnp.asarray(self.system.node_mask)[:, None]
+        return jnp.where(mask, pairs, 0.0) + self._alone(multipoles)
+
+    def _alone(self, multipoles: Array) -> Array:
+        """What needs neither pairs nor waves: each atom's own, and the background, [N, M]."""
+        total = self.on_site * multipoles
+        background = self._neutralising(multipoles[:, 0], 0.5 * self.widths**2)
+        total = total.at[:, 0].add(-background)
         return jnp.where(jnp.asarray(self.system.node_mask)[:, None], total, 0.0)
 
     def _neutralising(self, charges: Array, spread: Array) -> Array:
@@ -275,7 +323,7 @@ class EwaldOperator:
         """
         graph = jnp.minimum(jnp.asarray(self.system.node_graph), self.system.n_graphs - 1)
         total = graph_sum(charges, self.system)[graph]
-        moment = graph_sum(self.spread * charges, self.system)[graph]
+        moment = graph_sum(0.5 * self.widths**2 * charges, self.system)[graph]
         return self.background[graph] * ((self.split**2 - spread) * total - moment)
 
 
@@ -283,14 +331,34 @@ def _screening(accuracy: float, l_max: int) -> float:
     return math.sqrt(tail_exponent(accuracy, 2 * l_max))
 
 
-def _pair_geometry(system: System, widths: Array) -> tuple[Array, Array]:
-    """Vectors [P, 3] in harmonic order, from sender to receiver, and (σ_i² + σ_j²)/2 [P]."""
-    positions = jnp.asarray(system.positions)
+def _pair_vectors(system: System) -> Array:
+    """From sender to receiver, [P, 3] Å in harmonic order."""
+    positions = harmonic_order(jnp.asarray(system.positions))
+    cells = harmonic_order(jnp.asarray(system.cell))
     senders, receivers = system.pair_senders, system.pair_receivers
-    cells = jnp.asarray(system.cell)[jnp.asarray(system.node_graph)[receivers]]
+    if system.n_graphs > 1:
+        cells = cells[jnp.asarray(system.node_graph)[receivers]]
     shifts = jnp.asarray(system.pair_shifts).astype(positions.dtype)
-    offsets = jnp.einsum("pi,pij->pj", shifts, cells, precision=jax.lax.Precision.HIGHEST)
-    vectors = positions[receivers] - positions[senders] + offsets
-    padding = jnp.array([0.0, 0.0, PADDING_DISTANCE], positions.dtype)
-    vectors = jnp.where(jnp.asarray(system.pair_mask)[:, None], vectors, padding)
-    return harmonic_order(vectors), 0.5 * (widths[receivers] ** 2 + widths[senders] ** 2)
+    offsets = [shifts[:, i, None] * cells[:, i] for i in range(3)]
+    vectors = positions[receivers] - positions[senders] + sum(offsets[1:], start=offsets[0])
+    padding = jnp.array([0.0, PADDING_DISTANCE, 0.0], positions.dtype)
+    return jnp.where(jnp.asarray(system.pair_mask)[:, None], vectors, padding)
+
+
+def _pair_width(system: System, width: float | Array) -> float | Array:
+    """w = √((σ_i² + σ_j²)/2): one number where all atoms have the same width, or [P]."""
+    if are_points(width) or jnp.ndim(width) == 0:
+        return 0.0 if are_points(width) else width
+    square = jnp.asarray(width, jnp.asarray(system.cell).dtype) ** 2
+    return jnp.sqrt(0.5 * (square[system.pair_receivers] + square[system.pair_senders]))
+
+
+def _masked(kernels: tuple[Array, ...], system: System) -> tuple[Array, ...]:
+    mask = jnp.asarray(system.pair_mask)
+    return tuple(jnp.where(mask, kernel, 0.0) for kernel in kernels)
+
+
+def _known_width(width: float | Array) -> float | None:
+    """The one width of all atoms, where the program is made for it."""
+    known = isinstance(width, int | float | np.ndarray) and np.ptp(width) == 0
+    return float(np.max(width)) if known else None

@@ -23,8 +23,8 @@ STEEPNESS = 2.0
 """Of the weights: they fade well before the cutoff, so that a last bond breaks gently."""
 LEAK = 1.0e-5
 """Conductance from every atom to a common ground, in units of a short edge's: it decides gently
-what a bond still carries that is about to break. Larger, it would shorten the coordinates of loosely
-bound parts; smaller, single precision would not resolve the forces on charged parts."""
+what a bond still carries that is about to break. Larger, it would shorten the coordinates of
+loosely bound parts; smaller, single precision would not resolve the forces on charged parts."""
 MAX_ITERATIONS = 1000
 LinearMap = Callable[[Array], Array]
 

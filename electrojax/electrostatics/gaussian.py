@@ -90,6 +90,15 @@ def smeared_coulomb(squared_distance: Array, width: Array | float, order: int) -
     return tuple(v * (scale * inverse**n) for n, v in enumerate(values))
 
 
+def point_coulomb(squared_distance: Array, order: int) -> tuple[Array, ...]:
+    """Returns B_n = (2n − 1)!!/r^{2n+1} of 1/r for n = 0 ... order, 1/Å^{2n+1}, at r > 0."""
+    inverse = 1.0 / squared_distance
+    values = [jnp.sqrt(inverse)]
+    for n in range(order):
+        values.append((2 * n + 1) * values[-1] * inverse)
+    return tuple(values)
+
+
 def self_potential(width: Array | float, l_max: int) -> Array:
     """Returns the potential of a unit multipole on itself, ∂E_self/∂p / p.
 

@@ -15,11 +15,13 @@ from electrojax.electrostatics.density import (
 )
 from electrojax.electrostatics.gaussian import (
     on_site_response,
+    point_coulomb,
     self_potential,
     smeared_coulomb,
 )
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
 from electrojax.electrostatics.pairs import pair_potential
+from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
@@ -36,10 +38,19 @@ class OpenCoulomb:
     Attributes:
         self_interaction: keep each Gaussian's interaction with itself.
         pair_block: the largest number of pairs held in memory at once.
+        sharp: widths may be zero, for points at different places, without self-interaction.
     """
 
     self_interaction: bool = True
     pair_block: int = 1 << 21
+    sharp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sharp and self.self_interaction:
+            raise ConfigError(
+                "point charges with their self-interaction, which is infinite; needed "
+                "self_interaction False"
+            )
 
     def k_box(
         self, cell: np.ndarray, width: float | np.ndarray, l_max: int
@@ -76,11 +87,19 @@ class OpenCoulomb:
             layout=layout,
             positions=positions,
             width=width,
-            kernels=_kernels(*pairs, 2 * l_max) if whole else (),
-            on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
+            kernels=_kernels(*pairs, 2 * l_max, self.sharp) if whole else (),
+            on_site=self._on_site(width, l_max),
+            sharp=self.sharp,
             l_max=l_max,
             rows=atoms if whole else max(1, self.pair_block // (graphs * atoms)),
         )
+
+    def _on_site(self, width: Array, l_max: int) -> Array:
+        if not self.sharp:
+            return self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0)
+        point = width == 0
+        own = self_potential(jnp.where(point, 1.0, width), l_max)
+        return jnp.where(point[..., None], 0.0, own)
 
 
 @struct
@@ -95,6 +114,7 @@ class OpenOperator:
         on_site: [M] or [G, A, M] eV/(e·Å^l)², the self-interaction to take out.
         l_max: highest multipole order.
         rows: number of atoms of a structure whose pairs are summed at once.
+        sharp: widths may be zero.
     """
 
     layout: GraphLayout
@@ -104,6 +124,7 @@ class OpenOperator:
     on_site: Array
     l_max: int = static()
     rows: int = static()
+    sharp: bool = static()
 
     def potential(self, multipoles: Array) -> Array:
         """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
@@ -180,7 +201,7 @@ class OpenOperator:
             targets = self.positions[:, rows]
             width = target_width[:, rows] if target_width.ndim else target_width
             order = self.l_max + l_max
-            kernels = _kernels(targets, self.positions, width, self.width, order)
+            kernels = _kernels(targets, self.positions, width, self.width, order, self.sharp)
             return _potential(kernels, targets, self.positions, sources, l_max)
 
         values = jax.lax.map(block, jnp.asarray(order))
@@ -188,14 +209,30 @@ class OpenOperator:
 
 
 def _kernels(
-    targets: Array, sources: Array, target_width: Array, source_width: Array, order: int
+    targets: Array,
+    sources: Array,
+    target_width: Array,
+    source_width: Array,
+    order: int,
+    sharp: bool,
 ) -> tuple[Array, ...]:
     """Radial kernels B_0 ... B_order [G, I, J] of the pairs of targets [G, I, 3] and sources."""
     squared = sum(d * d for d in _differences(targets, sources))
     if target_width.ndim:
         target_width, source_width = target_width[:, :, None], source_width[:, None, :]
     width = jnp.sqrt(0.5 * (target_width**2 + source_width**2))
+    if sharp:
+        return _sharp_kernels(jnp.asarray(squared), width, order)
     return smeared_coulomb(jnp.asarray(squared), width, order)
+
+
+def _sharp_kernels(squared: Array, width: Array, order: int) -> tuple[Array, ...]:
+    """Kernels of Gaussians and points; none of a point at its own place."""
+    point = jnp.broadcast_to(width == 0, squared.shape)
+    apart = squared > 0
+    sharp = point_coulomb(jnp.where(apart, squared, 1.0), order)
+    smooth = smeared_coulomb(squared, jnp.where(width == 0, 1.0, width), order)
+    return tuple(jnp.where(point, jnp.where(apart, a, 0.0), b) for a, b in zip(sharp, smooth))
 
 
 def _differences(targets: Array, sources: Array) -> list[Array]:

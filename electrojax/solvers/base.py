@@ -8,8 +8,10 @@ import numpy as np
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.errors import DataError
 from electrojax.nn.features import Features
+from electrojax.solvers.functional import EnergyFunctional
 from electrojax.solvers.local import LocalCharges
 from electrojax.solvers.none import NoCharges
+from electrojax.solvers.qeq import ChargeEquilibration
 from electrojax.solvers.split import SplitCharges
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.types import Boundary, Frame, System
@@ -78,5 +80,7 @@ SOLVERS: dict[str, type[nn.Module]] = {
     "none": NoCharges,
     "local": LocalCharges,
     "split": SplitCharges,
+    "qeq": ChargeEquilibration,
+    "functional": EnergyFunctional,
 }
 """Kind -> module. A new solver is one file, one line here and one YAML."""

@@ -22,7 +22,15 @@ SOLVERS = {
         "formal_charges": {"H": 1.0, "O": -2.0},
         "charge_control": "total",
     },
+    "qeq": {"kind": "qeq", "tolerance": 1e-11},
+    "qeq-cg": {"kind": "qeq", "tolerance": 1e-11, "linear_solver": "cg", "hardness": "element"},
+    "qeq-potential": {"kind": "qeq", "tolerance": 1e-11, "charge_control": "fixed_potential"},
+    "qeq-bounded": {"kind": "qeq", "tolerance": 1e-11, "transfers": "bounded"},
+    "qeq-soft": {"kind": "qeq", "tolerance": 1e-11, "transfers": "soft_fragments"},
+    "functional": {"kind": "functional", "tolerance": 1e-11, "terms": 3, "rank": 2},
 }
+CHARGES_ALONE = ("qeq-bounded", "qeq-soft")
+"""Solvers that know l_max 0 only."""
 STATISTICS = Statistics(
     numbers=(1, 8), atomic_energies=(-13.6, -432.0), average_neighbors=4.0, energy_scale=1.3
 )
@@ -39,7 +47,7 @@ def potential(
     """Returns a model with random parameters, the same whatever the precision."""
     config = {
         "backbone": BACKBONES[backbone],
-        "density": {"l_max": 1, "width": 1.1},
+        "density": {"l_max": 0 if solver in CHARGES_ALONE else 1, "width": 1.1},
         "coulomb": {
             "boundary": "auto",
             "method": method,
@@ -50,7 +58,14 @@ def potential(
     }
     bare = assemble(config, STATISTICS, precision)
     rng = np.random.default_rng(5)
-    frame = Frame(np.array([1, 8]), rng.normal(size=(2, 3)), np.zeros((3, 3)), (False,) * 3)
+    frame = Frame(
+        np.array([1, 8]),
+        rng.normal(size=(2, 3)),
+        np.zeros((3, 3)),
+        (False,) * 3,
+        formal_charges=np.zeros(2),
+        fermi_level=0.0,
+    )
     sample = bare.sample(frame)
     system = collate([sample], capacity_for([sample]), bare.dtype).system
     shapes = jax.eval_shape(bare.network.init, jax.random.key(0), system)["params"]
