@@ -11,7 +11,7 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.electrostatics.density import ChargeDensity, dipole, l_max_of, total_charge
 from electrojax.electrostatics.energy import coulomb_energy
 from electrojax.electrostatics.field import field_energy
-from electrojax.errors import ConfigError, DataError
+from electrojax.errors import CapacityError, ConfigError, DataError
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
 
@@ -78,8 +78,20 @@ def test_charge_dipole_and_field_energy_of_a_batch(rng, x64):
         ({"multipoles": np.zeros((2, 3))}, "multipoles: .* got 3"),
         ({"multipoles": np.zeros((2, 16))}, "multipoles: .* got 16"),
         ({"multipoles": [1.0, np.inf]}, "multipoles: .* inf"),
-        ({"width": 0.0}, "width: .* coincident sites.* got 0"),
+        (
+            {"width": 0.0, "positions": np.ones((2, 3)), "self_interaction": False},
+            "point charges .* at one place",
+        ),
         ({"width": -1.0}, "width: .* positive"),
+        ({"width": np.nan}, "width: .* finite"),
+        ({"multipoles": [1.0, np.nan]}, "multipoles: .* nan"),
+        ({"multipoles": [1j, 0.0]}, "multipoles: needed an array of numbers"),
+        ({"multipoles": [[1.0, 0.0], [0.0]]}, "multipoles: needed an array of numbers"),
+        (
+            {"boundary": "periodic", "cell": [[9, 0, 0], [0, 9, 0], [9, 9, 0]]},
+            "span no volume",
+        ),
+        ({"boundary": "slab", "cell": [[9, 0, 0], [18, 0, 0], [0, 0, 9]]}, "three lattice"),
         ({"width": [1.0, 1.0, 1.0]}, r"width: .* got \(3,\)"),
         ({"boundary": "periodic"}, "cell: needed for boundary 'periodic'"),
         ({"boundary": "periodic", "cell": [5.0, 5.0, 5.0]}, r"numpy\.diag.*got \(3,\)"),
@@ -104,6 +116,14 @@ def test_wrong_data_is_refused(changes, message):
             "finite_size 'large' does not exist; needed none or makov_payne",
         ),
         ({"normal": 3}, "normal 3; needed 0, 1 or 2"),
+        ({"boundary": "wire"}, "boundary 'wire' does not exist"),
+        ({"width": 0.0}, "interaction with itself is infinite"),
+        ({"counter_charge": "plane", "counter_heights": [9.0]}, "needed boundary 'slab'"),
+        ({"accuracy": np.nan, "boundary": "periodic", "cell": 9 * np.eye(3)}, "accuracy nan"),
+        (
+            {"accuracy": 1e-12, "boundary": "periodic", "cell": 9 * np.eye(3), "method": "mesh"},
+            "accuracy 1e-12 on a mesh; needed at least",
+        ),
         ({"accuracy": 1e-20, "boundary": "periodic", "cell": np.eye(3)}, "accuracy 1e-20"),
         (
             {"boundary": "periodic", "cell": 9 * np.eye(3), "external_field": [0, 0, 1]},
@@ -119,6 +139,38 @@ def test_options_that_do_not_exist_are_refused(changes, message):
     arguments = {"positions": PAIR, "multipoles": [1.0, -1.0]} | changes
     with pytest.raises(ConfigError, match=message):
         coulomb_energy(**arguments)
+
+
+def test_an_accuracy_beyond_the_k_vectors_is_refused():
+    options = {"boundary": "periodic", "cell": 90 * np.eye(3), "method": "direct"}
+    with pytest.raises(CapacityError, match=r"width of 0\.01 Å in a cell of"):
+        coulomb_energy(PAIR, [1.0, -1.0], 0.01, accuracy=1e-12, **options)
+
+
+def test_points_in_the_open(rng):
+    """Coulomb's law for charges and dipoles; every order as the limit of narrow Gaussians."""
+    options = {"self_interaction": False}
+    assert abs(coulomb_energy(PAIR, [2.0, -1.0], 0.0, **options) + 2 * ref.K_E / 3) < 1e-13
+    along = [[0, 0, 0.5, 0], [0, 0, 0.2, 0]]
+    expected = -2 * ref.K_E * 0.1 / 27
+    assert abs(coulomb_energy(PAIR, along, 0.0, **options) - expected) < 1e-14
+    positions, multipoles, _ = ref.random_structure(rng, 5, l_max=2)
+    energy = coulomb_energy(positions, multipoles, 0.0, **options)
+    narrow = coulomb_energy(positions, multipoles, 0.05, **options)
+    assert abs(energy - narrow) < 1e-9 * abs(energy)
+    some = coulomb_energy(positions, multipoles, [0.0, 1.0, 0.0, 0.5, 0.0], **options)
+    nearly = coulomb_energy(positions, multipoles, [0.02, 1.0, 0.02, 0.5, 0.02], **options)
+    assert abs(some - nearly) < 1e-3 * abs(some)
+    assert abs(some - energy) > 1e-2 * abs(some)
+
+
+def test_counter_charge_of_a_slab():
+    """A charged sheet and a plane at another distance: 2π k_e Q² d/area."""
+    options = {"cell": np.diag([6.0, 6.0, 30.0]), "boundary": "slab", "counter_charge": "plane"}
+    near, far = (
+        coulomb_energy(PAIR, [0.5, 0.5], 1.0, counter_heights=[h], **options) for h in (12.0, 13.0)
+    )
+    assert abs(far - near - 2 * np.pi * ref.K_E / 36) < 1e-9
 
 
 def test_engines_by_boundary():
