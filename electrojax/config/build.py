@@ -13,6 +13,7 @@ from electrojax.data.reader import read_frames
 from electrojax.data.statistics import fit_statistics
 from electrojax.errors import ElectrojaxError
 from electrojax.models.potential import Potential, assemble
+from electrojax.models.responses import RESPONSES
 from electrojax.system.batching import Sample
 from electrojax.system.types import Frame
 from electrojax.training.loop import Stage
@@ -75,6 +76,7 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
         frames["train"], cutoff, energies.given, energies.mode, warnings.append
     )
     potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
+    potential = potential.responding([name for name in RESPONSES if _trains_on(run, name)])
     _check_against_model(run, frames, potential)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}

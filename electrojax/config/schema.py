@@ -216,6 +216,12 @@ class Loss(Section):
         ge=0,
         description="squared error of the polarisation, modulo e times lattice vectors, (e·Å)²",
     )
+    polarizability: float = Field(
+        default=0.0, ge=0, description="squared error of the polarisability, (e·Å²/V)²; costly"
+    )
+    born_charges: float = Field(
+        default=0.0, ge=0, description="squared error of the Born charges, e²; costly"
+    )
     charges: float = Field(default=0.0, ge=0, description="squared error of atomic charges, e²")
     multipoles: float = Field(
         default=0.0, ge=0, description="squared error of multipoles, (e·Å^l)²"

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import FrozenDict
 
 from electrojax.electrostatics.coulomb import (
     CoulombEngine,
@@ -21,6 +22,7 @@ from electrojax.electrostatics.coulomb import (
 from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.prediction import Prediction
+from electrojax.models.responses import check_names, check_responses, field_responses
 from electrojax.nn.base import BACKBONES
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import SOLVERS, check_frame
@@ -90,6 +92,7 @@ class Potential:
         statistics: species table, atomic energies and scales.
         config: the ``model`` section of the configuration, every default written out.
         precision: ``float32`` or ``float64``.
+        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
     """
 
     network: PotentialNetwork
@@ -97,6 +100,7 @@ class Potential:
     statistics: Statistics
     config: Mapping[str, Any]
     precision: str = "float32"
+    responses: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> np.dtype:
@@ -116,7 +120,15 @@ class Potential:
     @property
     def provides(self) -> tuple[str, ...]:
         """The labels that this model predicts."""
-        return ("energy", "forces", "stress", *self.network.solver.provides)
+        return ("energy", "forces", "stress", *self.network.solver.provides, *self.responses)
+
+    def responding(self, responses: Sequence[str]) -> "Potential":
+        """Returns the potential that also predicts ``born_charges`` or ``polarizability``.
+
+        Raises:
+            ConfigError: for a response that does not exist.
+        """
+        return dataclasses.replace(self, responses=check_names(responses))
 
     def tuned(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential with its Coulomb engines chosen and tuned for these structures.
@@ -197,7 +209,9 @@ class Potential:
                 f"{frame.source}: has pbc {flags}, but the model has model.coulomb.boundary "
                 f'"{wanted}"; change pbc or use a model with boundary "auto"'
             )
-        check_frame(self.network.solver, self.config["solver"]["kind"], frame)
+        kind = self.config["solver"]["kind"]
+        check_frame(self.network.solver, kind, frame)
+        check_responses(self.responses, self.network.solver, kind, frame)
 
     def atomic_energy(self, numbers: np.ndarray) -> float:
         """Returns the sum of the atomic energies of a composition, in eV, in float64."""
@@ -212,11 +226,15 @@ class Potential:
 
     def apply(self, params: Params, system: System, guess: ChargeGuess | None = None) -> Prediction:
         """Returns the prediction for a batch; pure, differentiable, to be called under jit."""
-        return predict_system(self.network, params, system, guess)
+        return predict_system(self.network, params, system, guess, self.responses)
 
 
 def predict_system(
-    network: PotentialNetwork, params: Params, system: System, guess: ChargeGuess | None = None
+    network: PotentialNetwork,
+    params: Params,
+    system: System,
+    guess: ChargeGuess | None = None,
+    responses: Sequence[str] = (),
 ) -> Prediction:
     """Returns energies, forces F = −∂E/∂r, stress σ = (1/V) ∂E/∂ε and P = −∂E/∂E_field of a batch.
 
@@ -225,6 +243,7 @@ def predict_system(
         params: its parameters.
         system: a padded batch; every array in the model's precision.
         guess: a density to start the charge solver from.
+        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
     """
     positions = jnp.asarray(system.positions)
     strain = jnp.zeros((system.n_graphs, 3, 3), positions.dtype)
@@ -254,6 +273,7 @@ def predict_system(
         density=state.density,
         dipole=dipole(state.density, system),
         polarization=-slopes[1],
+        responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
         fermi_level=state.fermi_level,
         report=state.report,
     )
@@ -304,13 +324,20 @@ def _spread(sizes: Sequence[Size]) -> list[Size]:
     return ordered[:: -(-len(ordered) // TYPICAL)]
 
 
+def _hashable(value: Any) -> Any:
+    """A value of the configuration as an option of a module, which must be hashable."""
+    if isinstance(value, Mapping):
+        return FrozenDict(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _construct(
     table: Mapping[str, type[nn.Module]], where: str, options: Mapping[str, Any], **runtime: Any
 ) -> nn.Module:
     kind = options["kind"]
     if kind not in table:
         raise ConfigError(f'{where}.kind: "{kind}" does not exist; choose from {sorted(table)}')
-    chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k != "kind"}
+    chosen = {k: _hashable(v) for k, v in options.items() if k != "kind"}
     fields = {field.name for field in dataclasses.fields(table[kind])}
     runtime = {name: value for name, value in runtime.items() if name in fields}
     try:

@@ -13,7 +13,7 @@ from electrojax.models.potential import Params, Potential, PotentialNetwork, pre
 from electrojax.models.prediction import Prediction
 from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.batching import Capacity, Sample, capacity_for, collate
-from electrojax.system.types import Frame, System
+from electrojax.system.types import LABELS, Frame, System
 
 BATCH_EDGES = 50_000
 """Edges and Coulomb pairs per batch that ``predict`` aims at; larger structures go alone."""
@@ -35,6 +35,8 @@ class StructurePrediction:
         fermi_level: eV.
         converged: whether the charge solver converged.
         solver_steps: its number of iterations.
+        responses: by name, those that were asked for: born_charges [n, 3, 3] e,
+            Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [3, 3] e·Å²/V.
     """
 
     energy: float
@@ -48,23 +50,27 @@ class StructurePrediction:
     fermi_level: float
     converged: bool
     solver_steps: int
+    responses: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def predict(model: Potential, structures: Any) -> Any:
+def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) -> Any:
     """Returns the predictions of a model for one structure or for a list of them.
 
     Args:
         model: from :func:`electrojax.load`.
         structures: one ``ase.Atoms``, or a sequence of them. ``atoms.info`` may hold
             ``total_charge``, ``multiplicity`` and ``external_field`` (V/Å).
+        responses: what to predict beside: ``born_charges``, ``polarizability``.
 
     Returns:
         A :class:`StructurePrediction`, or a list of them in the order of the input.
 
     Raises:
         DataError: for an unknown element, a boundary that the model cannot treat, or positions
-            that are not finite.
+            that are not finite; for responses of a solver that feels no field.
+        ConfigError: for a response that does not exist.
     """
+    model = model.responding(responses) if responses else model
     single = hasattr(structures, "positions")
     listed = [structures] if single else list(structures)
     frames = [frame_from_atoms(a, f"structure {i}") for i, a in enumerate(listed)]
@@ -92,7 +98,7 @@ def predict_samples(
     found: dict[int, StructurePrediction] = {}
     with jax.enable_x64(model.precision == "float64"):
         for group in _batches(samples, networks):
-            evaluate = compiled(networks[group[0]])
+            evaluate = compiled(networks[group[0]], model.responses)
             chosen = [samples[i] for i in group]
             batch = collate(chosen, _rounded(chosen), model.dtype)
             prediction = jax.device_get(evaluate(model.params, batch.system))
@@ -104,9 +110,11 @@ def predict_samples(
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(network: PotentialNetwork) -> Callable[[Params, System], Prediction]:
+def compiled(
+    network: PotentialNetwork, responses: tuple[str, ...] = ()
+) -> Callable[[Params, System], Prediction]:
     """Returns the jitted prediction function of a network (one program per batch shape)."""
-    return jax.jit(functools.partial(predict_system, network))
+    return jax.jit(functools.partial(predict_system, network, responses=responses))
 
 
 def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[StructurePrediction]:
@@ -134,6 +142,10 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             fermi_level=float(prediction.fermi_level[graph]),
             converged=bool(prediction.report.converged[graph]),
             solver_steps=int(prediction.report.steps[graph]),
+            responses={
+                name: np.asarray(values[atoms if LABELS[name].axis == "nodes" else graph])
+                for name, values in prediction.responses.items()
+            },
         )
 
 

@@ -1,5 +1,7 @@
 """What a model predicts for a batch."""
 
+import dataclasses
+
 from electrojax.electrostatics.density import ChargeDensity
 from electrojax.solvers.state import SolverReport
 from electrojax.typing import Array, struct
@@ -22,6 +24,8 @@ class Prediction:
             the lattice vectors (for formal charges that are whole numbers).
         fermi_level: [G] eV.
         report: how the charge solver ended.
+        responses: by name, those that were asked for: born_charges [N, 3, 3] e,
+            Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V.
     """
 
     energy: Array
@@ -33,6 +37,7 @@ class Prediction:
     polarization: Array
     fermi_level: Array
     report: SolverReport
+    responses: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     @property
     def charges(self) -> Array:

@@ -68,8 +68,8 @@ class SplitCharges(nn.Module):
         total = float(np.sum(charges))
         if self.charge_control == "formal" and abs(total - frame.total_charge) > CHARGE_TOLERANCE:
             raise DataError(
-                f"{frame.source}: total_charge is {frame.total_charge:g} but the formal charges sum "
-                f"to {total:g}; correct one of them, or set model.solver.charge_control: total"
+                f"{frame.source}: total_charge is {frame.total_charge:g} but the formal charges "
+                f"sum to {total:g}; correct one, or set model.solver.charge_control: total"
             )
 
     @nn.compact
@@ -194,7 +194,7 @@ class BondTransfers(nn.Module):
         return carried * polynomial_cutoff(lengths, self.cutoff, 5)
 
     def _degree(self, degree: int, features: Features, angular: Array, system: System) -> Array:
-        """Products of both ends' features of one degree with the bond's harmonics, [E, channels]."""
+        """Products of both ends' features of a degree with the bond's harmonics, [E, channels]."""
         x = jnp.concatenate([component(layer, degree) for layer in features.layers], axis=2)
         ends = Linear(2 * self.channels, name=f"ends_{degree}")(x)
         received, sent = ends[..., : self.channels], ends[..., self.channels :]

@@ -70,6 +70,7 @@ def loss(
     - forces: three per atom, (eV/Å)²; stress: nine per periodic structure, (eV/Å³)²;
     - dipole: three per open structure, f = 1/N, (e·Å/atom)²; polarization: three per structure,
       f = 1/N, to the nearest label modulo e times the periodic lattice vectors;
+    - polarizability: nine per structure, f = 1/N, (e·Å²/V/atom)²; born_charges: nine per atom, e²;
     - charges: one per atom, e²; multipoles: one per labelled component that the model has,
       density channels summed, (e·Å^l)²;
     - fermi_level: one per structure, eV²; total_charge: one per structure, f = 1/N, e².

@@ -20,6 +20,8 @@ REQUIRES: dict[str, str] = {
     "stress": "stress",
     "dipole": "dipole",
     "polarization": "polarization",
+    "polarizability": "polarizability",
+    "born_charges": "born_charges",
     "charges": "charges",
     "multipoles": "multipoles",
     "fermi_level": "fermi_level",
@@ -75,6 +77,11 @@ def residual(
         case "polarization":
             return _flat(
                 prediction.polarization, _nearest(prediction, batch), "graphs", per_atom=True
+            )
+        case "polarizability" | "born_charges":
+            axis = LABELS[name].axis
+            return _flat(
+                prediction.responses[name], getattr(targets, name), axis, per_atom=axis == "graphs"
             )
         case "stress":
             label = _only(targets.stress, system.boundary != "open")

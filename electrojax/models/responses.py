@@ -1,0 +1,116 @@
+"""What a model's energy says of responses to a field: Born charges and polarisability.
+
+Both are second derivatives of the energy at fixed external field, the density relaxed where the
+solver relaxes it: Z*_{i,ab} = −∂²E/∂E_a∂r_ib and α_ab = −∂²E/∂E_a∂E_b (X. Gonze and C. Lee, Phys.
+Rev. B 55, 10355 (1997)).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from electrojax.errors import ConfigError, DataError
+from electrojax.system.types import Frame, System
+from electrojax.typing import Array
+
+if TYPE_CHECKING:
+    from electrojax.models.potential import Potential
+
+RESPONSES = ("born_charges", "polarizability")
+"""Predictions that cost three more derivatives each, and are made when asked for."""
+
+
+def born_charges(potential: "Potential", system: System) -> Array:
+    """Returns the Born effective charges of every atom, Z*[i, a, b] = ∂P_a/∂r_ib = ∂F_ib/∂E_a.
+
+    They obey the acoustic sum rule Σ_i Z*_i = Q·1 with the total charge Q, and wrapping an atom
+    leaves them as they are. For an open boundary they are the atomic polar tensors.
+
+    Args:
+        potential: with its parameters; its solver must feel a field with this boundary.
+        system: a batch.
+
+    Returns:
+        [N, 3, 3] e; zero on padding.
+    """
+    return (
+        potential.responding(["born_charges"])
+        .apply(potential.params, system)
+        .responses["born_charges"]
+    )
+
+
+def polarizability(potential: "Potential", system: System) -> Array:
+    """Returns the electronic polarisability of every structure, α_ab = ∂P_a/∂E_b, atoms fixed.
+
+    It holds the density's response only: zero for solvers whose charges do not see the field
+    (local, split), as their energy is linear in it.
+
+    Args:
+        potential: with its parameters; its solver must feel a field with this boundary.
+        system: a batch.
+
+    Returns:
+        [G, 3, 3] e·Å²/V.
+    """
+    return (
+        potential.responding(["polarizability"])
+        .apply(potential.params, system)
+        .responses["polarizability"]
+    )
+
+
+def field_responses(
+    energy: Callable[[Array, Array], Array], positions: Array, field: Array, names: Sequence[str]
+) -> dict[str, Array]:
+    """Returns the responses asked for, by differentiating forces and polarisation along the field.
+
+    Args:
+        energy: maps positions [N, 3] and external fields [G, 3] to the sum of energies in eV.
+        positions: [N, 3] Å.
+        field: [G, 3] V/Å.
+        names: any of RESPONSES.
+
+    Returns:
+        ``born_charges`` [N, 3, 3] e and ``polarizability`` [G, 3, 3] e·Å²/V.
+    """
+    if not names:
+        return {}
+    slopes = jax.grad(energy, (0, 1))
+
+    def along(direction: Array) -> tuple[Array, Array]:
+        tangent = jnp.broadcast_to(direction, field.shape)
+        return jax.jvp(lambda f: slopes(positions, f), (field,), (tangent,))[1]
+
+    by_atom, by_field = jax.vmap(along, out_axes=1)(jnp.eye(3, dtype=field.dtype))
+    found = {"born_charges": -by_atom, "polarizability": -by_field}
+    return {name: found[name] for name in names}
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the responses in a fixed order, each once.
+
+    Raises:
+        ConfigError: for one that does not exist.
+    """
+    unknown = [name for name in names if name not in RESPONSES]
+    if unknown:
+        raise ConfigError(f'responses: "{unknown[0]}" does not exist; choose from {RESPONSES}')
+    return tuple(name for name in RESPONSES if name in names)
+
+
+def check_responses(names: Sequence[str], solver: nn.Module, kind: str, frame: Frame) -> None:
+    """Checks on the host that a solver answers to a field with a frame's boundary.
+
+    Raises:
+        DataError: if it does not, so that a response would be zero without meaning it.
+    """
+    able = getattr(solver, "field_boundaries", ("open",))
+    if names and frame.boundary not in able:
+        raise DataError(
+            f"{frame.source}: {' and '.join(names)} need a solver that feels a field with boundary "
+            f"{frame.boundary}; {kind} feels one with {', '.join(able) or 'none'}"
+        )
