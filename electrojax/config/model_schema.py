@@ -1,8 +1,8 @@
 """The model section of a training file as typed, frozen blocks."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from electrojax.config.sections import PositiveFloat, Section, misplaced
 
@@ -43,6 +43,31 @@ class Coulomb(Section):
         description="correction of periodic cells; makov_payne takes out the images of a molecule "
         "in a cubic box",
     )
+
+    counter_charge: Literal["none", "plane", "jellium"] = Field(
+        default="none",
+        description="what takes up the charge of a slab: a charged plane, or a uniform charge "
+        "between two heights; fixed potential needs one",
+    )
+    counter_heights: Annotated[tuple[float, ...], Strict(False)] = Field(
+        default=(),
+        description="where it is, Å along the slab's normal: [height] of a plane, [lower, upper] "
+        "of a jellium",
+    )
+
+    @model_validator(mode="after")
+    def _counter_charge_has_a_place(self) -> Self:
+        needed = {"none": 0, "plane": 1, "jellium": 2}[self.counter_charge]
+        if self.counter_charge != "none" and self.boundary in ("open", "periodic"):
+            message = f'has no meaning with boundary "{self.boundary}"; use none'
+            raise misplaced("counter_charge", f"{self.counter_charge} {message}")
+        if len(self.counter_heights) != needed:
+            got, numbers = len(self.counter_heights), "number" if needed == 1 else "numbers"
+            message = f'counter_charge "{self.counter_charge}" needs {needed} {numbers}, got {got}'
+            raise misplaced("counter_heights", message)
+        if needed == 2 and not self.counter_heights[0] < self.counter_heights[1]:
+            raise misplaced("counter_heights", "the lower bound must be below the upper one")
+        return self
 
     @model_validator(mode="after")
     def _methods_fit(self) -> Self:

@@ -205,6 +205,8 @@ def engines_for(
     finite_size: str = "none",
     width: float = 1.5,
     l_max: int = 1,
+    counter_charge: str = "none",
+    counter_heights: Sequence[float] = (),
 ) -> Engines:
     """Returns the engines of a model, before they are tuned for a structure.
 
@@ -214,17 +216,21 @@ def engines_for(
         finite_size: none, or a key of FINITE_SIZE, for three periodic directions.
         width: σ in Å of the density.
         l_max: its highest multipole order.
+        counter_charge: none, or plane or jellium for what neutralises a slab.
+        counter_heights: where it is, in Å along the slab's normal.
 
     Raises:
         ConfigError: if an option does not exist, or the accuracy cannot be met.
     """
 
-    def made(boundary: Boundary) -> CoulombEngine:
-        correction = finite_size if boundary == "periodic" else "none"
-        engine = engine_for(boundary, accuracy, method=method, finite_size=correction)
-        return _reaching(engine, width, l_max)
+    def made(boundary: Boundary, **options: Any) -> CoulombEngine:
+        return _reaching(engine_for(boundary, accuracy, method=method, **options), width, l_max)
 
-    return Engines(made("open"), made("periodic"), made("slab"))
+    return Engines(
+        open=made("open"),
+        periodic=made("periodic", finite_size=finite_size),
+        slab=made("slab", counter_charge=counter_charge, counter_heights=tuple(counter_heights)),
+    )
 
 
 def _reaching(engine: Any, width: float, l_max: int) -> Any:

@@ -19,6 +19,7 @@ from electrojax.electrostatics.coulomb import (
     method_name,
     shared_engine,
 )
+from electrojax.electrostatics.counter_charge import check_fixed_potential
 from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.prediction import Prediction
@@ -209,9 +210,21 @@ class Potential:
                 f"{frame.source}: has pbc {flags}, but the model has model.coulomb.boundary "
                 f'"{wanted}"; change pbc or use a model with boundary "auto"'
             )
+        self._check_control(frame)
         kind = self.config["solver"]["kind"]
         check_frame(self.network.solver, kind, frame)
         check_responses(self.responses, self.network.solver, kind, frame)
+
+    def _check_control(self, frame: Frame) -> None:
+        control = frame.charge_control or self.config["solver"].get("charge_control", "")
+        if control != "fixed_potential":
+            return
+        try:
+            check_fixed_potential(
+                frame.boundary, self.config["coulomb"].get("counter_charge", "none")
+            )
+        except ConfigError as error:
+            raise DataError(f"{frame.source}: {error}") from None
 
     def atomic_energy(self, numbers: np.ndarray) -> float:
         """Returns the sum of the atomic energies of a composition, in eV, in float64."""
@@ -311,9 +324,9 @@ def assemble(
         cutoff=config["backbone"]["cutoff"],
     )
     coulomb = config["coulomb"]
-    # Models written before there was a choice of method have none in their configuration.
-    options = {"method": coulomb.get("method", "auto"), "finite_size": coulomb["finite_size"]}
-    engines = engines_for(coulomb["accuracy"], **options, **density)
+    # Every option but the boundary; what an older model's configuration lacks has its default.
+    options = {key: value for key, value in coulomb.items() if key != "boundary"}
+    engines = engines_for(**options, **density)
     network = PotentialNetwork(backbone, solver, statistics, engines)
     return Potential(network, params, statistics, config, precision)
 

@@ -13,6 +13,7 @@ def test_every_method_and_correction_of_the_tables_can_be_written():
         assert Coulomb(method=method).method == method
     for correction in ("none", *FINITE_SIZE):
         assert Coulomb(finite_size=correction).finite_size == correction
+    assert Coulomb(counter_charge="jellium", counter_heights=[8.0, 9.5]).counter_heights[1] == 9.5
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,13 @@ def test_every_method_and_correction_of_the_tables_can_be_written():
         ({"method": "fmm"}, "method"),
         ({"finite_size": "makov_payne", "boundary": "slab"}, 'boundary "slab"; use none'),
         ({"method": "mesh", "accuracy": 1e-12}, "no mesh reaches 1e-12"),
+        ({"counter_charge": "plane"}, 'counter_charge "plane" needs 1 number, got 0'),
+        ({"counter_heights": [1.0]}, 'counter_charge "none" needs 0 numbers, got 1'),
+        ({"counter_charge": "jellium", "counter_heights": [2.0, 1.0]}, "lower bound must be below"),
+        (
+            {"counter_charge": "plane", "counter_heights": [9.0], "boundary": "periodic"},
+            'plane has no meaning with boundary "periodic"',
+        ),
         ({"accuracy": 0.5}, "less than or equal to 0.1"),
     ],
 )
