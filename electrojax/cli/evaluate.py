@@ -10,7 +10,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A model.ejx.")],
     data: Annotated[str, typer.Argument(help="An extxyz or HDF5 file, or builtin:NAME.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write predictions as extxyz.")
+        Path | None, typer.Option("-o", "--output", help="Write predictions, as extxyz or HDF5.")
     ] = None,
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Write the errors as JSON.")

@@ -12,7 +12,7 @@ from electrojax.config.runner import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
-from electrojax.data.hdf5 import is_hdf5
+from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError
@@ -40,7 +40,7 @@ def evaluate_file(
     Args:
         model_file: a model.ejx.
         data: an extxyz file or ``builtin:NAME``.
-        output: extxyz to write, with predictions as ``energy``, ``forces`` ... beside the labels.
+        output: a file to write predictions into beside the labels, HDF5 or extxyz by its suffix.
         metrics_file: JSON to write.
         plots: folder for parity plots.
         split: only the frames of this stored split.
@@ -50,8 +50,6 @@ def evaluate_file(
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure; nothing is written then.
     """
-    if output is not None and is_hdf5(output):
-        raise ConfigError(f"{output}: predictions are written as extxyz; needed .xyz or .extxyz")
     model = bundle.load(model_file)
     configure_precision(model.precision)
     frames = read_frames(resolve_source(data), _parsed(keys))
@@ -66,14 +64,26 @@ def evaluate_file(
     loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
     found, predictions = evaluate(make_eval_step(model.apply), model.params, loader, model.provides)
     if output is not None:
-        pairs = zip(frames, predictions)
-        write_frames(output, [predicted_atoms(model, f, p) for f, p in pairs])
+        _write_predictions(output, model, frames, predictions)
     if metrics_file is not None:
         write_whole(metrics_file, (json.dumps(found, indent=1) + "\n").encode())
     if plots is not None:
         labels = [sample.labels for sample in samples]
         save_parity_plots(labels, predictions, model.provides, plots, Path(data).name)
     return found
+
+
+def _write_predictions(
+    output: Path,
+    model: Potential,
+    frames: Sequence[Frame],
+    predictions: Sequence[StructurePrediction],
+) -> None:
+    pairs = list(zip(frames, predictions))
+    if is_hdf5(output):
+        write_hdf5(output, frames, [predictions_by_name(model, f, p) for f, p in pairs])
+    else:
+        write_frames(output, [predicted_atoms(model, f, p) for f, p in pairs])
 
 
 def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePrediction) -> Any:

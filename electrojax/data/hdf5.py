@@ -8,7 +8,8 @@ Layout (format 1), for F structures of N atoms in all:
 - ``split`` [F] and ``source`` [F]: texts, empty where there is none;
 - ``inputs/NAME`` and ``labels/NAME``: groups with ``present`` [F], true where the structure has
   the quantity, and ``values``: of those structures in a row, per structure or per atom; quantities
-  with a varying number of components also have ``components`` [F], and ``values`` padded by zeros.
+  with a varying number of components also have ``components`` [F], and ``values`` padded by zeros;
+- ``predictions/NAME``: likewise, what a model predicts; the reader leaves them aside.
 """
 
 import io
@@ -36,12 +37,17 @@ def is_hdf5(path: str | os.PathLike) -> bool:
     return Path(path).suffix in SUFFIXES
 
 
-def write_hdf5(path: str | os.PathLike, frames: Sequence[Frame]) -> None:
+def write_hdf5(
+    path: str | os.PathLike,
+    frames: Sequence[Frame],
+    predictions: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Writes structures with labels and inputs as HDF5, whole or not at all.
 
     Args:
         path: the file.
         frames: at least one; weights are not stored.
+        predictions: of a model for each frame, by name, in the shapes of labels; or none at all.
 
     Raises:
         DataError: if there is no structure, or the file cannot be written.
@@ -65,6 +71,8 @@ def write_hdf5(path: str | os.PathLike, frames: Sequence[Frame]) -> None:
             _put_quantity(file, f"labels/{name}", name, [f.labels.get(name) for f in frames])
         for name in INPUTS:
             _put_quantity(file, f"inputs/{name}", name, [_input(f, name) for f in frames])
+        for name in dict.fromkeys(itertools.chain(*predictions)):
+            _put_quantity(file, f"predictions/{name}", name, [p.get(name) for p in predictions])
     write_whole(path, buffer.getvalue())
 
 
@@ -119,7 +127,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    per_atom = QUANTITIES[name].axis == "nodes"
+    per_atom = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
     _put(group, "values", np.concatenate(there) if per_atom else np.stack(there))
 
 

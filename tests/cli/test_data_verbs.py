@@ -4,6 +4,7 @@ import gzip
 import json
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 
@@ -119,8 +120,24 @@ def test_training_and_evaluation_take_hdf5(trained, electrojax, workplace):
     assert done.code == 0 and "forces_rmse" in done.out, done.err
     for written, atoms in zip(ase.io.read("out.xyz", ":"), ase.io.read("data.xyz", ":")):
         assert written.info["REF_energy"] == pytest.approx(atoms.info["REF_energy"], abs=1e-9)
-    odd = electrojax("evaluate", model, "data.h5", "-o", "out.h5")
-    assert odd.code == 2 and "extxyz" in odd.err
+    done = electrojax("evaluate", model, "data.h5", "-o", "out.h5")
+    assert done.code == 0, done.err
+    text, offset = ase.io.read("out.xyz", ":"), 0
+    with h5py.File("out.h5") as file:
+        for name in ("energy", "dipole"):
+            found = file[f"predictions/{name}/values"][:]
+            wanted = [atoms.info[f"electrojax_{name}"] for atoms in text]
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+        assert file["predictions/converged/values"][:].all()
+        for atoms in text:
+            part = slice(offset, offset + len(atoms))
+            for name in ("forces", "multipoles"):
+                wanted = atoms.arrays[f"electrojax_{name}"]
+                found = file[f"predictions/{name}/values"][part, : wanted.shape[1]]
+                np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+            offset += len(atoms)
+    for new, old in zip(read_frames("out.h5"), read_frames("data.h5"), strict=True):
+        assert new.labels["energy"] == old.labels["energy"]
 
 
 def test_files_of_one_name_in_two_folders_are_two_files(electrojax, workplace):
