@@ -13,21 +13,30 @@ from the cell, so forces and stress are exact derivatives of the energy.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.density import check_components, check_order, summed_channels
-from electrojax.electrostatics.gaussian import fourier_factor, self_potential, tail_exponent
-from electrojax.electrostatics.harmonics import quadrupole_tensor
-from electrojax.electrostatics.periodic import PeriodicCoulomb
-from electrojax.electrostatics.splines import (
-    MeshPlan,
-    mesh_plan,
-    spline_transform,
-    spline_weights,
+from electrojax.electrostatics.density import (
+    check_components,
+    check_order,
+    each_channel,
+    summed_channels,
 )
+from electrojax.electrostatics.gaussian import fourier_factor, on_site_response, self_potential
+from electrojax.electrostatics.harmonics import quadrupole_tensor
+from electrojax.electrostatics.mesh_waves import (
+    deconvolution,
+    frequencies,
+    inside,
+    reciprocal,
+    squared_k,
+)
+from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.plan import squared_reach, taper
+from electrojax.electrostatics.splines import MeshPlan, mesh_plan, spline_weights
 from electrojax.errors import CapacityError, ConfigError
 from electrojax.system.geometry import cartesian_order, volume
 from electrojax.system.types import System, graph_sum
@@ -59,11 +68,14 @@ class MeshCoulomb:
             the order of the spline and the mesh.
         self_interaction: keep each Gaussian's interaction with itself.
         block: the largest number of (atom, mesh point) values held in memory at once.
+        narrowest_receiver: Å, of the receivers that :meth:`MeshOperator.receive` is asked for; a
+            finer mesh is needed where it is narrower than the density.
     """
 
     accuracy: float = 1.0e-5
     self_interaction: bool = True
     block: int = 1 << 17
+    narrowest_receiver: float = math.inf
 
     def __post_init__(self) -> None:
         PeriodicCoulomb(self.accuracy)  # refuses what no sum can meet
@@ -87,7 +99,8 @@ class MeshCoulomb:
                 f"coulomb accuracy {self.accuracy:g} on a mesh; needed at least {FINEST:g}, or the "
                 "direct sum"
             )
-        return PeriodicCoulomb(self.accuracy).k_box(cell, width, l_max)
+        direct = PeriodicCoulomb(self.accuracy, narrowest_receiver=self.narrowest_receiver)
+        return direct.k_box(cell, width, l_max)
 
     def pair_cutoff(self, l_max: int) -> float:
         """Returns 0: there is no real-space part."""
@@ -137,7 +150,7 @@ class MeshCoulomb:
         plan = mesh_plan(system.k_box, self.accuracy, l_max)
         cell = jnp.asarray(system.cell)
         width = jnp.asarray(width, cell.dtype)
-        inverse = jnp.swapaxes(_reciprocal(cell), 1, 2)
+        inverse = jnp.swapaxes(reciprocal(cell), 1, 2)
         graph = jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)
         scale = inverse[graph] * jnp.asarray(plan.shape, cell.dtype)
         base, offset = _places(jnp.asarray(system.positions), inverse[graph], plan)
@@ -145,11 +158,14 @@ class MeshCoulomb:
             system=system,
             base=jnp.concatenate([graph[:, None], base], axis=1).astype(jnp.int32),
             scale=scale,
+            offset=offset,
             splines=tuple(spline_weights(offset, plan.order, d) for d in range(l_max + 1)),
             weight=self._weight(system, cell, width, l_max, plan),
+            width=width,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
             plan=plan,
             l_max=l_max,
+            narrowest_receiver=self.narrowest_receiver,
             block=max(16, self.block // plan.order**3),
         )
 
@@ -157,18 +173,19 @@ class MeshCoulomb:
         self, system: System, cell: Array, width: Array, l_max: int, plan: MeshPlan
     ) -> Array:
         """(4π k_e/V) e^{−k²σ²}/(k² b̃²) [G, M1, M2, M3/2 + 1], zero outside the planned set."""
-        indices = _frequencies(plan)
-        squared = _squared_k(indices, _reciprocal(cell))
-        rows = _reciprocal(jnp.asarray(system.plan_cell))
+        indices = frequencies(plan)
+        squared = squared_k(indices, reciprocal(cell))
+        rows = reciprocal(jnp.asarray(system.plan_cell))
         shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(rows * rows, axis=-1), axis=-1)
-        limit = shortest + tail_exponent(self.accuracy, l_max) / (width * width)
-        used = (_squared_k(indices, rows) <= limit[:, None, None, None]) & _inside(
-            indices, system.k_box
-        )
+        receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
+        reach = squared_reach(shortest, jnp.minimum(width, receiver), self.accuracy, l_max)
+        inner, outer = (edge[:, None, None, None] for edge in reach)
+        planned = squared_k(indices, rows)
+        used = (planned < outer) & inside(indices, system.k_box)
         safe = jnp.where(used, squared, 1.0)
         factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
-        value = factor * fourier_factor(2.0 * safe, width) / safe
-        return jnp.where(used, value * jnp.asarray(_deconvolution(plan), cell.dtype), 0.0)
+        value = factor * fourier_factor(2.0 * safe, width) / safe * taper(planned, inner, outer)
+        return jnp.where(used, value * jnp.asarray(deconvolution(plan), cell.dtype), 0.0)
 
 
 @struct
@@ -179,22 +196,28 @@ class MeshOperator:
         system: the batch.
         base: [N, 4] structure and first mesh point of every atom.
         scale: [N, 3, 3] 1/Å, from Cartesian derivatives to those per mesh spacing.
+        offset: [N, 3] place of every atom past that point, in mesh spacings.
         splines: for each derivative up to l_max, the spline [N, 3, order] at the atom's points.
         weight: [G, M1, M2, M3/2 + 1] eV/e².
+        width: [] σ in Å.
         on_site: [M] eV/(e·Å^l)², the self-interaction to take out.
         plan: mesh and order of the spline.
         l_max: highest multipole order.
+        narrowest_receiver: Å, for which the mesh suffices.
         block: number of atoms spread at once.
     """
 
     system: System
     base: Array
     scale: Array
+    offset: Array
     splines: tuple[Array, ...]
     weight: Array
+    width: Array
     on_site: Array
     plan: MeshPlan = static()
     l_max: int = static()
+    narrowest_receiver: float = static()
     block: int = static()
 
     def potential(self, multipoles: Array) -> Array:
@@ -211,8 +234,7 @@ class MeshOperator:
         # The adjoint is the transpose of the very same map, so the operator is exactly symmetric.
         mesh, adjoint = jax.vjp(self._spread, charge)
         waves = jnp.fft.rfftn(mesh, axes=(1, 2, 3)) * self.weight
-        field = jnp.fft.irfftn(waves, s=self.plan.shape, axes=(1, 2, 3))
-        values = adjoint(math.prod(self.plan.shape) * field)[0] - self._own(charge)
+        values = adjoint(self._field(waves))[0] - self._own(charge)
         return (
             values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
         )
@@ -236,16 +258,68 @@ class MeshOperator:
         own = graph_sum(jnp.sum(charge * self._own(charge), axis=-1), self.system)
         return 0.5 * (reciprocal - own)
 
+    def receive(
+        self,
+        multipoles: Array,
+        widths: Sequence[float],
+        l_max: int,
+        self_interaction: bool = True,
+    ) -> Array:
+        """Returns the potential averaged over unit multipoles of other widths at the atoms.
+
+        The arguments and the result are those of ReceivingOperator. Receivers narrower than the
+        density must be announced in the engine's narrowest_receiver.
+
+        Raises:
+            ConfigError: if the mesh is too coarse for a receiver.
+        """
+        check_order(l_max)
+        check_components(multipoles, self.l_max)
+        if min(widths) < self.narrowest_receiver < math.inf:
+            raise ConfigError(
+                f"a receiver of width {min(widths):g} Å; needed at least the engine's "
+                f"narrowest_receiver, {self.narrowest_receiver:g} Å"
+            )
+        squared = squared_k(frequencies(self.plan), reciprocal(jnp.asarray(self.system.cell)))
+        squared = jnp.where(self.weight > 0, squared, 0.0)
+        target = jnp.zeros((self.system.n_nodes, (l_max + 1) ** 2), self.weight.dtype)
+
+        def one_channel(charge: Array) -> Array:
+            waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
+            _, adjoint = jax.vjp(self._spread, target)
+            values = []
+            for width in widths:
+                # One of the two Gaussians of the weight is a receiver's.
+                change = jnp.exp(0.5 * squared * (self.width**2 - width**2))
+                received = adjoint(self._field(waves * change))[0]
+                if not self_interaction:
+                    received = received - on_site_response(charge, self.width, width, l_max)
+                values.append(received)
+            return self._masked(jnp.stack(values, axis=1))
+
+        return each_channel(one_channel, multipoles)
+
+    def _field(self, waves: Array) -> Array:
+        """The potential on the mesh, times its number of points."""
+        field = jnp.fft.irfftn(waves, s=self.plan.shape, axes=(1, 2, 3))
+        return math.prod(self.plan.shape) * field
+
+    def _masked(self, values: Array) -> Array:
+        mask = jnp.asarray(self.system.node_mask)
+        return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
+
     def _own(self, multipoles: Array) -> Array:
-        mask = jnp.asarray(self.system.node_mask)[:, None]
-        return jnp.where(mask, self.on_site * multipoles, 0.0)
+        return self._masked(self.on_site * multipoles)
 
     def _spread(self, multipoles: Array) -> Array:
         """The density on the mesh [G, M1, M2, M3], in e per point."""
         moments = self._moments(multipoles)
         halo = [n + self.plan.order - 1 for n in self.plan.shape]
         start = jnp.zeros((self.system.n_graphs, *halo), moments.dtype)
-        data = (self.base, moments, *self.splines)
+        order = math.isqrt(multipoles.shape[1])
+        higher = range(self.l_max + 1, order)
+        more = (spline_weights(self.offset, self.plan.order, d) for d in higher)
+        data = (self.base, moments, *self.splines[:order], *more)
         blocks = -(-len(moments) // self.block)
         if blocks == 1:
             return _fold(_add(start, *data), self.plan.shape)
@@ -255,13 +329,12 @@ class MeshOperator:
 
     def _moments(self, multipoles: Array) -> Array:
         """Coefficients of 1, ∂_x, ∂_y, ∂_z, ∂_xx ... ∂_zz per mesh spacing [N, 1, 4 or 13]."""
-        mask = jnp.asarray(self.system.node_mask)[:, None]
-        values = jnp.where(mask, multipoles, 0.0)
+        values = self._masked(multipoles)
         parts = [values[:, :1]]
-        if self.l_max > 0:
+        if values.shape[1] > 1:
             dipoles = cartesian_order(values[:, 1:4])
             parts.append(jnp.einsum("na,nai->ni", dipoles, self.scale, precision=_HIGHEST))
-        if self.l_max > 1:
+        if values.shape[1] > 4:
             tensors = quadrupole_tensor(values[:, 4:9])
             turned = jnp.einsum(
                 "nab,nai,nbj->nij", tensors, self.scale, self.scale, precision=_HIGHEST
@@ -325,45 +398,3 @@ def _fold(mesh: Array, shape: tuple[int, int, int]) -> Array:
             folded = folded.at[where].add(image)
         mesh = folded
     return mesh
-
-
-def _reciprocal(cell: Array) -> Array:
-    """A^{−T} [G, 3, 3]: rows b_i with a_i · b_j = δ_ij, for either handedness."""
-    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
-    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
-    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
-
-
-def _frequencies(plan: MeshPlan) -> list[np.ndarray]:
-    """Signed wave numbers of a real transform along each axis, shaped to broadcast."""
-    first, second, third = plan.shape
-    waves = [np.fft.fftfreq(first, 1 / first), np.fft.fftfreq(second, 1 / second)]
-    waves = [np.rint(w) for w in (*waves, np.arange(third // 2 + 1))]
-    return [w.reshape([-1 if i == axis else 1 for i in range(3)]) for axis, w in enumerate(waves)]
-
-
-def _inside(indices: list[np.ndarray], k_box: tuple[int, int, int]) -> np.ndarray:
-    """True for the waves of the k-box except k = 0."""
-    inside = [np.abs(w) <= n for w, n in zip(indices, k_box)]
-    zero = [w == 0 for w in indices]
-    return inside[0] & inside[1] & inside[2] & ~(zero[0] & zero[1] & zero[2])
-
-
-def _squared_k(indices: list[np.ndarray], reciprocal: Array) -> Array:
-    """|2π n A^{−T}|² [G, M1, M2, M3/2 + 1]."""
-    metric = jnp.einsum("gai,gbi->gab", reciprocal, reciprocal, precision=_HIGHEST)
-    total = jnp.zeros((), reciprocal.dtype)
-    for a in range(3):
-        for b in range(a, 3):
-            product = jnp.asarray(indices[a] * indices[b] * (1.0 if a == b else 2.0), metric.dtype)
-            total = total + metric[:, a, b, None, None, None] * product
-    return (2.0 * math.pi) ** 2 * total
-
-
-def _deconvolution(plan: MeshPlan) -> np.ndarray:
-    """1/b̃² on the half grid."""
-    factors = []
-    for axis, wave in enumerate(_frequencies(plan)):
-        transform = spline_transform(plan.shape[axis], plan.order)
-        factors.append(transform[np.abs(wave).astype(int)] ** -2.0)
-    return factors[0] * factors[1] * factors[2]
