@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.nn.embedding import StateEmbedding
 from electrojax.nn.features import Features, from_components
 from electrojax.nn.linear import Linear, normalized_silu
 from electrojax.nn.options import option, runtime
@@ -28,13 +29,16 @@ class Light(nn.Module):
     layers: int = option(2, "message-passing layers", positive=True)
     bessel: int = option(8, "number of radial Bessel functions", positive=True)
     cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3)
+    states: tuple[str, ...] = option(
+        (), "of the structure, embedded in every atom: total_charge, multiplicity"
+    )
 
     @nn.compact
     def __call__(self, system: System, species: Array, vectors: Array) -> Features:
         """Returns the features of every layer.
 
         Args:
-            system: a batch, of which only the edges and the number of atoms are read.
+            system: a batch, of which the edges and what ``states`` names are read.
             species: [N] index of the element, −1 on padding.
             vectors: [E, 3] Å edge vectors in the order (y, z, x).
         """
@@ -43,7 +47,11 @@ class Light(nn.Module):
         radial = bessel_basis(lengths, self.cutoff, self.bessel) * envelope[:, None]
         angular = harmonics(directions, self.l_max)
         one_hot = jax.nn.one_hot(species, self.num_species, dtype=vectors.dtype)
-        atoms = Linear(self.channels, name="embedding")(one_hot)[:, None, :]
+        atoms = Linear(self.channels, name="embedding")(one_hot)
+        if self.states:
+            embedding = StateEmbedding(self.states, self.channels, name="state")
+            atoms = atoms + embedding(system, one_hot)
+        atoms = atoms[:, None, :]
         x = jnp.pad(atoms, ((0, 0), (0, angular.shape[1] - 1), (0, 0)))
         outputs = []
         for index in range(self.layers):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.nn.contraction import SymmetricContraction
+from electrojax.nn.embedding import StateEmbedding
 from electrojax.nn.features import Features, from_components
 from electrojax.nn.interaction import Interaction
 from electrojax.nn.linear import Linear, SpeciesLinear
@@ -30,13 +31,16 @@ class Mace(nn.Module):
     bessel: int = option(8, "number of radial Bessel functions", positive=True)
     cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3)
     radial_hidden: tuple[int, ...] = option((64, 64, 64), "hidden widths of the radial network")
+    states: tuple[str, ...] = option(
+        (), "of the structure, embedded in every atom: total_charge, multiplicity"
+    )
 
     @nn.compact
     def __call__(self, system: System, species: Array, vectors: Array) -> Features:
         """Returns the features of every layer.
 
         Args:
-            system: a batch, of which only the edges and the number of atoms are read.
+            system: a batch, of which the edges and what ``states`` names are read.
             species: [N] index of the element, −1 on padding.
             vectors: [E, 3] Å edge vectors in the order (y, z, x).
         """
@@ -45,7 +49,11 @@ class Mace(nn.Module):
         radial = bessel_basis(lengths, self.cutoff, self.bessel) * envelope[:, None]
         angular = harmonics(directions, self.l_max)
         one_hot = jax.nn.one_hot(species, self.num_species, dtype=vectors.dtype)
-        h: Components = (Linear(self.channels, name="embedding")(one_hot)[:, None, :],)
+        atoms = Linear(self.channels, name="embedding")(one_hot)
+        if self.states:
+            embedding = StateEmbedding(self.states, self.channels, name="state")
+            atoms = atoms + embedding(system, one_hot)
+        h: Components = (atoms[:, None, :],)
         outputs = []
         for index in range(self.layers):
             layer = MaceLayer(

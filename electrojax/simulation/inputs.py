@@ -14,7 +14,7 @@ from electrojax.system.types import Frame
 INPUTS = ("total_charge", "multiplicity", "external_field")
 
 CONDITIONED: dict[str, frozenset[str]] = {
-    "total_charge": frozenset({"total", "fixed_charge", "fixed_potential"}),
+    "total_charge": frozenset({"total", "fixed_charge"}),
 }
 """Values of ``charge_control`` under which a solver reads an input."""
 
@@ -22,7 +22,10 @@ CONDITIONED: dict[str, frozenset[str]] = {
 def required_inputs(model: Potential) -> tuple[str, ...]:
     """Returns the inputs on which a model conditions: they must be given, even as zero."""
     control = model.config["solver"].get("charge_control")
-    return tuple(name for name, values in CONDITIONED.items() if control in values)
+    states = model.config["backbone"].get("states", ())
+    return tuple(
+        name for name in INPUTS if control in CONDITIONED.get(name, ()) or name in states
+    )
 
 
 def frame_with_inputs(

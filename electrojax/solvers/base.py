@@ -9,6 +9,7 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.errors import DataError
 from electrojax.nn.features import Features
 from electrojax.solvers.functional import EnergyFunctional
+from electrojax.solvers.latent import LatentCharges
 from electrojax.solvers.local import LocalCharges
 from electrojax.solvers.none import NoCharges
 from electrojax.solvers.qeq import ChargeEquilibration
@@ -80,6 +81,7 @@ SOLVERS: dict[str, type[nn.Module]] = {
     "none": NoCharges,
     "local": LocalCharges,
     "split": SplitCharges,
+    "latent": LatentCharges,
     "qeq": ChargeEquilibration,
     "functional": EnergyFunctional,
 }

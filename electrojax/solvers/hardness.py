@@ -76,10 +76,12 @@ class MultipoleChannels(nn.Module):
     Attributes:
         l_max: highest multipole order.
         channels: how many.
+        initial_scale: typical size of the initial output for features of unit variance.
     """
 
     l_max: int
     channels: int
+    initial_scale: float = 1.0
 
     @nn.compact
     def __call__(self, features: Features) -> Array:
@@ -90,6 +92,9 @@ class MultipoleChannels(nn.Module):
     def _degree(self, l: int, features: Features) -> Array:
         blocks = [component(layer, l) for layer in features.layers]
         used = [(index, x) for index, x in enumerate(blocks) if x.shape[-1]]
-        outputs = [Linear(self.channels, name=f"layer_{i}_degree_{l}")(x) for i, x in used]
+        outputs = [
+            Linear(self.channels, self.initial_scale, name=f"layer_{i}_degree_{l}")(x)
+            for i, x in used
+        ]
         empty = jnp.zeros((blocks[0].shape[0], 2 * l + 1, self.channels), blocks[0].dtype)
         return sum(outputs, empty)

@@ -22,6 +22,8 @@ SOLVERS = {
         "formal_charges": {"H": 1.0, "O": -2.0},
         "charge_control": "total",
     },
+    "latent": {"kind": "latent", "charge_control": "total", "dielectric_constant": 1.7},
+    "latent-channels": {"kind": "latent", "channels": 3, "self_interaction": True},
     "qeq": {"kind": "qeq", "tolerance": 1e-11},
     "qeq-cg": {"kind": "qeq", "tolerance": 1e-11, "linear_solver": "cg", "hardness": "element"},
     "qeq-potential": {"kind": "qeq", "tolerance": 1e-11, "charge_control": "fixed_potential"},
@@ -29,6 +31,8 @@ SOLVERS = {
     "qeq-soft": {"kind": "qeq", "tolerance": 1e-11, "transfers": "soft_fragments"},
     "functional": {"kind": "functional", "tolerance": 1e-11, "terms": 3, "rank": 2},
 }
+COULOMB = {"qeq-potential": {"counter_charge": "plane", "counter_heights": [11.0]}}
+"""Options of the Coulomb sum beyond the common ones: a slab at fixed potential needs a counter."""
 CHARGES_ALONE = ("qeq-bounded", "qeq-soft")
 """Solvers that know l_max 0 only."""
 STATISTICS = Statistics(
@@ -53,6 +57,7 @@ def potential(
             "method": method,
             "accuracy": 1e-8,
             "finite_size": finite_size,
+            **COULOMB.get(solver, {}),
         },
         "solver": SOLVERS[solver],
     }
@@ -80,10 +85,15 @@ def potential(
 
 
 @functools.lru_cache
+def program(backbone: str, solver: str, precision: str = "float64"):
+    """Returns the jitted prediction of a model, as a function of its parameters and the system."""
+    return jax.jit(potential(backbone, solver, precision).apply)
+
+
 def compiled(backbone: str, solver: str, precision: str = "float64"):
     """Returns the jitted prediction of a model, as a function of the system."""
-    model = potential(backbone, solver, precision)
-    return jax.jit(lambda system: model.apply(model.params, system))
+    model, run = potential(backbone, solver, precision), program(backbone, solver, precision)
+    return lambda system: run(model.params, system)
 
 
 def capacity(samples: list[Sample], nodes: int = 0, edges: int = 0, graphs: int = 0) -> Capacity:

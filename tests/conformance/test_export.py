@@ -11,10 +11,9 @@ from electrojax.system.batching import capacity_for, collate
 from electrojax.training.optimizer import make_optimizer
 from electrojax.training.step import Controls, init_state, make_train_step
 from tests.conformance import models
-from tests.conformance.test_conformance import BOUNDARIES, structure
+from tests.conformance.test_conformance import BOUNDARIES, every_case, structure
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-KINDS = [("light", solver) for solver in models.SOLVERS] + [("mace", "local")]
 
 
 def batch_of(model, boundary, solver="local"):
@@ -29,16 +28,14 @@ def check(function, *arguments):
     assert "f64" not in text and "complex" not in text, "double precision in a float32 program"
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(("backbone", "solver"), KINDS)
+@every_case
 def test_prediction_exports(backbone, solver, boundary):
     model = models.potential(backbone, solver, "float32")
     system = batch_of(model, boundary, solver).system
     check(jax.jit(model.apply), model.params, system)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(("backbone", "solver"), KINDS)
+@every_case
 def test_training_step_exports(backbone, solver, boundary):
     model = models.potential(backbone, solver, "float32")
     optimizer = make_optimizer("adamw", 10.0, 1e-6)

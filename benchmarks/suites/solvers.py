@@ -1,0 +1,120 @@
+"""Trains every rule for the charges on the same data (--data DIR) and tabulates the errors.
+
+One table per file of benchmarks/cases/solvers: the file is the common arm, and VARIANTS says what
+each row changes in it. The paths in it are taken below the folder given by --data.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+CASES = Path(__file__).resolve().parent.parent / "cases" / "solvers"
+
+LOCAL = {"kind": "local", "charge_control": "total"}
+QEQ = {"kind": "qeq"}
+FUNCTIONAL = {"kind": "functional"}
+LATENT = {"kind": "latent"}
+NONE = {"kind": "none"}
+
+CHAIN = {
+    "none 1 layer": {"solver": NONE},
+    "local 1 layer": {"solver": LOCAL},
+    "local 2 layers": {"solver": LOCAL, "backbone": {"layers": 2}},
+    "qeq 1 layer": {"solver": QEQ},
+    "qeq 2 layers": {"solver": QEQ, "backbone": {"layers": 2}},
+    "functional 1 layer": {"solver": FUNCTIONAL, "density": {"l_max": 1}},
+}
+DIMERS = {
+    "none": {"solver": NONE},
+    "local": {"solver": LOCAL},
+    "latent": {"solver": LATENT},
+    "qeq": {"solver": QEQ, "density": {"l_max": 0}},
+    "functional": {"solver": FUNCTIONAL},
+}
+PEPTIDES = {
+    "none": {"solver": NONE},
+    "latent": {"solver": LATENT},
+    "latent with dipoles": {"solver": LATENT, "density": {"l_max": 1}},
+}
+
+
+def variants() -> Iterator[tuple[str, str, dict[str, dict], dict[str, str]]]:
+    """Yields the case, the name of the row, changes of the model and changes of the paths."""
+    for name, model in CHAIN.items():
+        yield "carbon_chain", name, model, {}
+    for name, model in PEPTIDES.items():
+        yield "spice_latent", name, model, {}
+    for pair in ("CC", "CP", "PP", "CA", "PA", "AA"):
+        for name, model in DIMERS.items():
+            yield "lode_dimers", f"{pair} {name}", model, {"CC": pair}
+
+
+def configured(case: str, model: dict[str, dict], renamed: dict[str, str], data: Path) -> dict:
+    """Returns the training file of a row, its data paths absolute."""
+    import yaml
+
+    plain = yaml.safe_load((CASES / f"{case}.yaml").read_text())
+    # The kind of solver is a whole block: the common arm's own must not be merged into it.
+    plain["include"] = [
+        f"solver/{model['solver']['kind']}" if part.startswith("solver/") else part
+        for part in plain["include"]
+    ]
+    for block, changes in model.items():
+        plain["model"][block] = {**plain["model"].get(block, {}), **changes}
+    for name in ("train", "valid", "test"):
+        if name in plain["data"]:
+            path = plain["data"][name]["path"]
+            for old, new in renamed.items():
+                path = path.replace(f"{old}_", f"{new}_")
+            plain["data"][name]["path"] = str(data.resolve() / path)
+    if model["solver"]["kind"] in ("none", "latent"):
+        plain["train"]["loss"].pop("charges", None)
+    return plain
+
+
+def trained(name: str, config: dict, folder: Path) -> dict:
+    """Returns the row of one training run: errors on the held-out set, cost and size."""
+    import yaml
+
+    file = folder / "run.yaml"
+    config["run"]["dir"] = str(folder)
+    file.write_text(yaml.safe_dump(config))
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "electrojax.cli", "train", str(file)], check=True)
+    records = [
+        json.loads(line)
+        for line in (folder / config["run"]["name"] / "metrics.jsonl").read_text().splitlines()
+    ]
+    epochs = [r for r in records if not r.get("final")]
+    kept = ("_rmse", "_relative", "_r2", "scf/steps", "scf/unconverged")
+    return {
+        "row": name,
+        "epochs": len(epochs),
+        "wall_s": time.perf_counter() - start,
+        "step_ms": epochs[-1].get("time/step_ms"),
+        **{k: v for k, v in records[-1].items() if k.endswith(kept)},
+    }
+
+
+def rows(options: Namespace) -> list[dict]:
+    """Returns a row per case and variant.
+
+    Raises:
+        SystemExit: if no data folder is given.
+    """
+    if options.data is None:
+        sys.exit("solvers: give the folder of the data sets with --data DIR")
+    found = []
+    for case, name, model, renamed in variants():
+        label = f"{case}: {name}"
+        if options.only and options.only not in label:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            config = configured(case, model, renamed, options.data)
+            found.append(trained(label, config, Path(folder)))
+    return found

@@ -1,0 +1,107 @@
+"""Charges known only through the energies and forces that they make."""
+
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from electrojax.electrostatics.coulomb import CoulombOperator
+from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.field import field_energy
+from electrojax.electrostatics.gaussian import self_potential
+from electrojax.nn.features import Features
+from electrojax.nn.options import option, runtime
+from electrojax.nn.readout import MultipoleReadout
+from electrojax.solvers.hardness import ElementTable, MultipoleChannels
+from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
+from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
+from electrojax.typing import Array, replace
+
+PHYSICAL = ("charges", "multipoles", "dipole", "polarization")
+
+
+class _Provides:
+    """What the kind predicts; of an instance with several channels, nothing but energies."""
+
+    def __get__(self, solver: Any, owner: type) -> tuple[str, ...]:
+        return () if solver is not None and solver.channels > 1 else PHYSICAL
+
+
+class LatentCharges(nn.Module):
+    """Latent charges, and dipoles where l_max is 1, in one or more channels.
+
+    Read from the environment, with E = Σ_c ½⟨p_c, A p_c⟩: channels do not interact (B. Cheng, npj
+    Comput. Mater. 11, 80 (2025)). With one channel the physical charges are q = √ε∞ q_latent in
+    periodic systems and slabs, whose electrons screen what latent charges feel, and q_latent in
+    open space (P. Zhong, D. Kim, D. S. King and B. Cheng, arXiv 2504.05169); dipoles, Born charges
+    and the energy in a field are those of the physical charges; several channels have energies
+    alone.
+    """
+
+    provides: ClassVar[Any] = _Provides()
+    uses_coulomb: ClassVar[bool] = True
+
+    channels: int = option(1, "independent latent densities", minimum=1)
+    self_interaction: bool = option(False, "keep the energy of each Gaussian in its own potential")
+    charge_control: Literal["none", "neutral", "total"] = option(
+        "neutral",
+        "sum of each channel's charges: none: as read out; neutral: zero; total: total_charge",
+    )
+    dielectric_constant: float = option(
+        1.0, "ε∞, the electronic one of the periodic systems in the training data", minimum=1.0
+    )
+    l_max: int = runtime(0, "highest multipole order of the density")
+    width: float = runtime(1.5, "width of the Gaussians, Å")
+    cutoff: float = runtime(5.0, "length of the longest edges, Å")
+
+    @property
+    def field_boundaries(self) -> tuple[Boundary, ...]:
+        """Where it feels a field: nowhere, if it has no physical charges."""
+        return BOUNDARIES if self.channels == 1 else ()
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Features,
+        system: System,
+        coulomb: CoulombOperator,
+        guess: ChargeGuess | None,
+    ) -> ChargeState:
+        """Returns the density read from the features and its Coulomb and field energies."""
+        latent = self._controlled(self._read(features, system), features, system)
+        energies = {"coulomb": self._coulomb(latent, coulomb, system)}
+        scale = 1.0 if system.boundary == "open" else self.dielectric_constant**0.5
+        density = ChargeDensity(scale * latent, jnp.full(system.n_nodes, self.width, latent.dtype))
+        if self.channels == 1:
+            energies["field"] = field_energy(density, system, self.cutoff)
+        level = jnp.zeros(system.n_graphs, latent.dtype)
+        report = closed_form(system, latent.dtype)
+        return ChargeState(density, energies, level, jnp.zeros_like(latent[:, 0, 0]), report)
+
+    def _read(self, features: Features, system: System) -> Array:
+        """Latent multipoles [N, C, M] before their sum is controlled, zero on padding."""
+        read = MultipoleChannels(self.l_max, self.channels, 0.1, name="latent")(features)
+        elements = [
+            ElementTable(0.0, name=f"element_charge_{c}")(system, read.dtype)
+            for c in range(self.channels)
+        ]
+        read = read.at[:, :, 0].add(jnp.stack(elements, axis=1))
+        return jnp.where(jnp.asarray(system.node_mask)[:, None, None], read, 0.0)
+
+    def _controlled(self, latent: Array, features: Features, system: System) -> Array:
+        if self.charge_control == "none":
+            return latent
+        if self.charge_control == "neutral":
+            system = replace(system, total_charge=jnp.zeros_like(jnp.asarray(system.total_charge)))
+        logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
+        return jax.vmap(lambda p: conserve_charge(p, logits, system), 1, 1)(latent)
+
+    def _coulomb(self, latent: Array, coulomb: CoulombOperator, system: System) -> Array:
+        """The channels' energies [G] eV, each for itself."""
+        energy = jnp.sum(jax.vmap(coulomb.energy, 1)(latent), axis=0)
+        if self.self_interaction:
+            return energy
+        own = self_potential(jnp.asarray(self.width, latent.dtype), self.l_max)
+        return energy - graph_sum(0.5 * jnp.sum(own * latent**2, axis=(1, 2)), system)
