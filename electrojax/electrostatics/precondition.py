@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import lambertw
 
 from electrojax.electrostatics.corrections import CorrectedOperator
 from electrojax.electrostatics.density import l_max_of
@@ -112,7 +113,8 @@ def low_k_preconditioner(
         hardness: [N, M] the diagonal of H, eV/(e·Å^l)², positive; within each order l of an atom
             the mean counts. M is that of the multipoles.
         width: σ of the density in Å, as A was prepared with it; one number, except for a split.
-        cutoff: 1/Å, of the waves. Softer (metallic) hardnesses want a larger one.
+        cutoff: 1/Å, of the waves; :func:`wave_cutoff` says what a hardness wants. Softer (metallic)
+            ones want a larger one.
         accuracy: of the engine, which says how far the system's k_box reaches; for a looser one
             than given here, the waves of a structure are cut off by the box.
 
@@ -147,6 +149,26 @@ def low_k_preconditioner(
         factor=jnp.zeros((), inverse.dtype),
     )
     return replace(made, factor=_factor(made, low, l_max))
+
+
+def wave_cutoff(
+    hardness: float, atoms_per_volume: float, width: float, ratio: float = 8.0
+) -> float:
+    """Returns the k in 1/Å from which A is less than some times H, on the host.
+
+    A has the eigenvalue 4π k_e n e^{−k²σ²}/k² for a wave in n disordered atoms per volume, and
+    conjugate gradients need about 8 √(1 + ratio) steps for six digits of what is left.
+
+    Args:
+        hardness: a typical diagonal element of H for charges, eV/e².
+        atoms_per_volume: n in 1/Å³.
+        width: σ of the density in Å.
+        ratio: of A to H at the cutoff.
+    """
+    goal = 4.0 * math.pi * COULOMB * atoms_per_volume / (ratio * hardness)
+    # x e^{xσ²} = goal for x = k² is Lambert's equation.
+    square = lambertw(goal * width**2).real / width**2 if width > 0 else goal
+    return math.sqrt(square)
 
 
 def _mean_of_order(values: Array, l_max: int) -> Array:
@@ -263,14 +285,15 @@ def _chain(operator: Any) -> list[Any]:
 def _factor(made: LowKPreconditioner, low: System, l_max: int) -> Array:
     """The Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½."""
     gram = _wave_overlaps(made, low, l_max)
-    scaled = made.inverse[:, :, None] * made.dipoles
-    columns = [made._amplitudes(scaled[:, :, r]) for r in range(scaled.shape[2])]
-    whole = made.root[:, :, None] * made.root[:, None, :]
-    size, waves = whole.shape[1], gram.shape[1]
-    matrix = jnp.zeros_like(whole).at[:, :waves, :waves].set(gram * whole[:, :waves, :waves])
-    for r, column in enumerate(columns):
-        row = column * made.root[:, waves + r, None]
-        matrix = matrix.at[:, waves + r].set(row).at[:, :, waves + r].set(row)
+    scale = made.root[:, :, None] * made.root[:, None, :]
+    size, waves = scale.shape[1], gram.shape[1]
+    matrix = jnp.zeros_like(scale).at[:, :waves, :waves].set(gram * scale[:, :waves, :waves])
+    if size > waves:
+        scaled = made.inverse[:, :, None] * made.dipoles
+        columns = jax.vmap(made._amplitudes, in_axes=2, out_axes=2)(scaled)
+        columns = columns * made.root[:, None, waves:]
+        matrix = matrix.at[:, :, waves:].set(columns)
+        matrix = matrix.at[:, waves:, :].set(jnp.swapaxes(columns, 1, 2))
     return jnp.linalg.cholesky(matrix + jnp.eye(size, dtype=matrix.dtype))
 
 
@@ -290,13 +313,14 @@ def _wave_overlaps(made: LowKPreconditioner, low: System, l_max: int) -> Array:
     square = jnp.sum(k * k, axis=-1)
     quadratic = (3.0 * product**2 - square[:, :, None] * square[:, None, :]) / 18.0
     factors = (jnp.ones_like(product), product, quadratic)
+    orders = jnp.stack([made.inverse[..., l * l, None] for l in range(l_max + 1)])
+    waves = jax.vmap(sums.structure_factor)(orders)
     parts = []
     for sign in (-1, 1):
         places, conjugate = _places(n[:, None, :] + sign * n[:, :, None], double)
         total = jnp.zeros((*product.shape, 2), product.dtype)
         for l in range(l_max + 1):
-            found = _taken(sums.structure_factor(made.inverse[..., l * l, None]), places)
-            total = total + ((-sign) ** l * factors[l])[..., None] * found
+            total = total + ((-sign) ** l * factors[l])[..., None] * _taken(waves[l], places)
         parts.append((total[..., 0], conjugate * total[..., 1]))
     (below, below_sine), (above, above_sine) = parts
     cosines, sines = 0.5 * (below + above), 0.5 * (below - above)
