@@ -131,8 +131,10 @@ class ChargeEquilibration(nn.Module):
     ) -> tuple[Array, dict[str, Array], Array, SolverReport]:
         """The same with transfers as the variables."""
         system = energy.system
-        bonds = {"bounded": BoundedBonds, "soft_fragments": SoftBonds}[self.transfers]
-        compliance = bonds(self.transfer_cutoff or self.cutoff, name="bonds")(features, system)
+        cutoff = self.transfer_cutoff or self.cutoff
+        bounded = self.transfers == "bounded"
+        bonds = BoundedBonds(cutoff, name="bonds") if bounded else SoftBonds(cutoff, name="bonds")
+        compliance = bonds(features, system)
         problem = TransferEnergy(energy, self._source(features, system), compliance)
         start = jnp.zeros((system.n_edges, 1), energy.drive.dtype)
         unknown, report = quadratic_minimum(problem, start, self.tolerance)
