@@ -2,11 +2,14 @@
 
 Smooth rows: Gaussians of width σ, no real-space part anywhere; the peers get σ√2 as smearing and no
 pairs, which is the same sum. Point rows: charges of no width, with each package's own split. Every
-row carries its RMS force error over the RMS force, against a converged sum of ours. float64,
-median of calls after compilation, neighbour lists given. The peers are optional installs
-(``jax-pme``, ``torch-pme`` with ``torch==2.13.0``); what is absent is a row that says so.
+row carries its RMS force error over the RMS force, against a converged sum of ours. float64, calls
+after compilation, neighbour lists given. Engines of one case take turns, so that a busy machine
+slows all of them: ``ms`` is the fastest call, ``median`` the median one and ``cpu_ms`` the least
+processor time of a call on all cores, which other processes disturb least. The peers are optional
+installs (``jax-pme``, ``torch-pme`` with ``torch==2.13.0``); what is absent is a row that says so.
 """
 
+import itertools
 import math
 import os
 import statistics
@@ -28,15 +31,16 @@ from electrojax.system.types import Frame
 from electrojax.typing import replace
 from electrojax.units import COULOMB
 
-EDGES = {1029: 7, 5184: 12, 20577: 19, 81000: 30, 107811: 33}
+EDGES = {81: 3, 192: 4, 375: 5, 648: 6, 1029: 7, 5184: 12, 20577: 19, 81000: 30, 107811: 33}
 WIDTH = 1.5
 PEER_CUTOFF, PEER_SMEARING, PEER_SPACING = 6.0, 1.2, 0.9
 """Å, of the peers' point charges: the fastest settings found at which P3M of order 4 has force
 errors of a few 1e-5 (they make about two points per spacing, rounded up to powers of two)."""
 PEER_SMOOTH_SPACING = 0.9
 EWALD_WAVELENGTH = 0.9
-POINT_ACCURACY = 4e-4
-"""Requested of ours; the measured errors of water-like charges are 10-50 times smaller."""
+MESH_ACCURACY, SPLIT_ACCURACY = 4e-4, 1e-4
+"""Requested of ours for point charges; the measured errors of water are 10-50 times smaller."""
+ROUNDS = 6
 
 Call = Callable[[], tuple[object, object]]
 
@@ -141,15 +145,25 @@ def torchpme_call(method: str, frame: Frame, charges: np.ndarray, smooth: bool):
     return call
 
 
-def timed(call: Call, repeats: int) -> tuple[float, np.ndarray]:
-    """Returns the median time in ms and the gradient."""
-    result = jax.block_until_ready(call())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times), np.asarray(result[1], np.float64)
+def timed(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns wall and processor times [calls, 2] in ms and the gradient; the calls take turns.
+
+    A call of more than ten seconds is repeated once only.
+    """
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    gradients = {}
+    for name, call in calls.items():
+        result = jax.block_until_ready(call())
+        gradients[name] = np.asarray(result[1], np.float64)
+    for _ in range(rounds):
+        for name, call in calls.items():
+            if times[name] and times[name][0][0] > 1e4:
+                continue
+            start = time.perf_counter(), time.process_time()
+            jax.block_until_ready(call())
+            stop = time.perf_counter(), time.process_time()
+            times[name].append((1e3 * (stop[0] - start[0]), 1e3 * (stop[1] - start[1])))
+    return {name: (np.array(times[name]), gradients[name]) for name in calls}
 
 
 def error_of(gradient: np.ndarray, reference: np.ndarray) -> float:
@@ -163,75 +177,89 @@ def smooth_rows(atoms: int, l_max: int, peers: bool = True, direct: bool = True)
     frame, p = structure(atoms, l_max)
     base = {"case": f"gaussians {WIDTH} Å l={l_max}", "atoms": atoms}
     exact = PeriodicCoulomb(1e-10) if atoms < 30000 else MeshCoulomb(1e-9)
-    reference = timed(our_call(exact, frame, p, WIDTH)[0], 0 + 1)[1][:atoms]
+    reference = gradient_of(exact, frame, p, WIDTH)
     engines = {"mesh": MeshCoulomb(1e-5)} | ({"direct": PeriodicCoulomb(1e-5)} if direct else {})
-    for name, engine in engines.items():
-        call, memory = our_call(engine, frame, p, WIDTH)
-        yield base | row(f"electrojax {name}", call, reference, 7) | {"GiB": memory}
+    made = {f"electrojax {n}": our_call(e, frame, p, WIDTH) for n, e in engines.items()}
     if atoms == 20577:
-        call = our_call(MeshCoulomb(1e-5), frame, p, WIDTH, np.float32)[0]
-        yield base | row("electrojax mesh float32", call, reference, 7)
-    if peers and l_max == 0:
-        yield from peer_rows(base, frame, p[:, 0], True, reference)
+        made["electrojax mesh float32"] = our_call(engines["mesh"], frame, p, WIDTH, np.float32)
+    found = peer_calls(frame, p[:, 0], True) if peers and l_max == 0 else {}
+    yield from rows_of(base, made, found, reference)
 
 
 def point_rows(atoms: int) -> Iterator[dict]:
-    """Rows of point charges."""
+    """Rows of point charges, and of our multipoles on a mesh in turn with them."""
     frame, p = structure(atoms, 0)
-    base = {"case": "points", "atoms": atoms}
 
     def tuned(kind, accuracy):
         return kind(accuracy, self_interaction=False).tuned(atoms, frame.cell, 0.0, 0)
 
-    reference = timed(our_call(tuned(EwaldCoulomb, 1e-8), frame, p, 0.0)[0], 1)[1][:atoms]
-    for kind in (MeshEwaldCoulomb, EwaldCoulomb):
-        engine = tuned(kind, POINT_ACCURACY)
-        call, memory = our_call(engine, frame, p, 0.0)
-        name = f"electrojax {kind.__name__} {engine.cutoff:.1f} Å"
-        yield base | row(name, call, reference, 7) | {"GiB": memory}
-    yield from peer_rows(base, frame, p[:, 0], False, reference)
+    reference = gradient_of(tuned(MeshEwaldCoulomb, 1e-8), frame, p, 0.0)
+    engines = [tuned(MeshEwaldCoulomb, MESH_ACCURACY), tuned(EwaldCoulomb, SPLIT_ACCURACY)]
+    made = {
+        f"electrojax {type(e).__name__} {e.cutoff:.1f} Å": our_call(e, frame, p, 0.0)
+        for e in engines
+    }
+    dipoles = structure(atoms, 1)[1]
+    extra = {"multipoles": our_call(MeshCoulomb(1e-5), frame, dipoles, WIDTH)[0]}
+    found = peer_calls(frame, p[:, 0], False)
+    yield from rows_of({"case": "points", "atoms": atoms}, made, found, reference, extra)
 
 
-def peer_rows(base: dict, frame: Frame, charges: np.ndarray, smooth: bool, reference) -> Iterator:
-    """Rows of the peers that are installed."""
+def gradient_of(engine, frame: Frame, multipoles: np.ndarray, width: float) -> np.ndarray:
+    """Returns the gradient of one engine."""
+    gradient = our_call(engine, frame, multipoles, width)[0]()[1]
+    return np.asarray(gradient)[: len(multipoles)]
+
+
+def peer_calls(frame: Frame, charges: np.ndarray, smooth: bool) -> dict[str, Call | None]:
+    """Returns the calls of the peers by name; none for those that are absent."""
+    calls: dict[str, Call | None] = {}
     for package, maker in (("jax-pme", jaxpme_call), ("torch-pme", torchpme_call)):
         for method in ("P3M", "PME", "Ewald"):
             if method == "Ewald" and len(charges) > (2000 if smooth else 6000):
                 continue
             try:
-                call = maker(method, frame, charges, smooth)
+                calls[f"{package} {method}"] = maker(method, frame, charges, smooth)
             except ModuleNotFoundError:
-                yield base | {"engine": f"{package} {method}", "absent": True}
-                continue
-            repeats = 1 if method == "Ewald" and len(charges) > 2000 else 5
-            yield base | row(f"{package} {method}", call, reference, repeats)
+                calls[f"{package} {method}"] = None
+    return calls
 
 
-def row(name: str, call: Call, reference: np.ndarray, repeats: int) -> dict:
-    """Returns one timed and checked row."""
-    ms, gradient = timed(call, repeats)
-    return {
-        "engine": name,
-        "ms": ms,
-        "force_error": error_of(gradient, reference),
-        "load": os.getloadavg()[0],
-    }
+def rows_of(
+    base: dict, ours: dict, peers: dict, reference: np.ndarray, multipoles: dict | None = None
+) -> Iterator[dict]:
+    """Rows of all calls with the ratios of their times, wall and processor; l = 1 has no error."""
+    calls = {name: call for name, (call, _) in ours.items()}
+    calls |= {name: call for name, call in peers.items() if call} | (multipoles or {})
+    results = timed(calls)
+    least = {name: times.min(axis=0) for name, (times, _) in results.items()}
+    for name, (times, gradient) in results.items():
+        shown = {"engine": name, "ms": least[name][0], "median": statistics.median(times[:, 0])}
+        shown |= {"cpu_ms": least[name][1], "load": os.getloadavg()[0]}
+        if name == "multipoles":
+            shown |= {"case": f"gaussians {WIDTH} Å l=1 beside points", "engine": "electrojax mesh"}
+        else:
+            shown["force_error"] = error_of(gradient, reference)
+        others = peers if name not in peers else ours
+        shown |= {
+            f"over {n}": [float(x) for x in least[name] / least[n]] for n in others if n in least
+        }
+        yield base | shown | ({"GiB": ours[name][1]} if name in ours else {})
+    yield from (base | {"engine": n, "absent": True} for n, call in peers.items() if not call)
 
 
-def ratio_rows(atoms: int) -> Iterator[dict]:
-    """Multipoles on our mesh beside the peers' meshes for point charges, right after each other."""
-    frame, p = structure(atoms, 0)
-    engine = MeshEwaldCoulomb(1e-6, self_interaction=False, cutoff=7.0)
-    reference = timed(our_call(engine, frame, p, 0.0)[0], 1)[1][:atoms]
-    yield from smooth_rows(atoms, 1, False, False)
-    base = {"case": "points", "atoms": atoms}
-    try:
-        calls = {m: jaxpme_call(m, frame, p[:, 0], False) for m in ("P3M", "PME")}
-    except ModuleNotFoundError:
-        yield base | {"engine": "jax-pme", "absent": True}
-        return
-    for method, call in calls.items():
-        yield base | row(f"jax-pme {method}", call, reference, 5)
+def crossover(rows: list[dict]) -> Iterator[dict]:
+    """Where the mesh becomes faster than the direct sum, between two sizes of boxes."""
+    names = ("electrojax mesh", "electrojax direct")
+    times: dict[str, dict[int, float]] = {name: {} for name in names}
+    for r in rows:
+        if r["case"] == f"gaussians {WIDTH} Å l=1" and r.get("engine") in times:
+            times[r["engine"]][r["atoms"]] = r["ms"]
+    mesh, direct = times.values()
+    ratios = {n: direct[n] / mesh[n] for n in sorted(set(mesh) & set(direct))}
+    for low, high in itertools.pairwise(ratios):
+        if ratios[low] < 1 <= ratios[high]:
+            yield {"case": "crossover", "from": low, "to": high, "direct_over_mesh": ratios}
 
 
 def exponents(rows: list[dict]) -> Iterator[dict]:
@@ -247,12 +275,14 @@ def exponents(rows: list[dict]) -> Iterator[dict]:
 
 
 def rows(options: Namespace) -> list[dict]:
-    """Returns all rows; ``--only`` takes smooth, points, scaling, ratio or a number of atoms."""
+    """Returns all rows; ``--only`` takes smooth, points, scaling, small or a number of atoms."""
     found: list[dict] = []
-    jobs = {f"smooth {n} l={l}": (smooth_rows, (n, l)) for n in (1029, 5184, 20577) for l in (0, 1)}
-    jobs |= {f"points {n}": (point_rows, (n,)) for n in (1029, 5184, 20577)}
-    jobs |= {f"scaling {n}": (smooth_rows, (n, 1, False, False)) for n in (5184, 81000, 107811)}
-    jobs["ratio 20577"] = (ratio_rows, (20577,))
+    jobs = {f"points {n}": (point_rows, (n,)) for n in (1029, 5184, 20577)}
+    jobs |= {
+        f"smooth {n} l={l}": (smooth_rows, (n, l)) for n in (1029, 5184, 20577) for l in (0, 1)
+    }
+    jobs |= {f"small {n}": (smooth_rows, (n, 1, False)) for n in (81, 192, 375, 648)}
+    jobs |= {f"scaling {n}": (smooth_rows, (n, 1, False, False)) for n in (81000, 107811)}
     with jax.enable_x64(True):
         for name, (function, arguments) in jobs.items():
             if options.only and options.only not in name:
@@ -260,4 +290,4 @@ def rows(options: Namespace) -> list[dict]:
             for found_row in function(*arguments):
                 print(found_row, flush=True)
                 found.append(found_row)
-    return [*found, *exponents(found)]
+    return [*found, *exponents(found), *crossover(found)]

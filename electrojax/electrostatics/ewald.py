@@ -33,7 +33,7 @@ from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
 
-PAIR_COST = 60.0
+PAIR_COST = 40.0
 """Time of one pair over that of one phase of one atom (k-vector times atom), on two CPU cores."""
 
 

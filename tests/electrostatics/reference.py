@@ -127,6 +127,8 @@ KINDS = {
     "open": {"boundary": "open"},
     "periodic": {"boundary": "periodic"},
     "ewald": {"boundary": "periodic", "method": "ewald"},
+    "mesh": {"boundary": "periodic", "method": "mesh"},
+    "mesh_ewald": {"boundary": "periodic", "method": "mesh_ewald"},
     "slab": {"boundary": "slab"},
     "slab_z": {"boundary": "slab"},
     "boxed": {"boundary": "periodic", "finite_size": "makov_payne"},

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy.special import erfc
 
+from electrojax.electrostatics import short_range
 from electrojax.electrostatics.coulomb import tuned_engine
 from electrojax.electrostatics.energy import coulomb_energy
 from electrojax.electrostatics.ewald import EwaldCoulomb
+from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
 from electrojax.electrostatics.periodic import PeriodicCoulomb
-from electrojax.electrostatics.screened import screened_coulomb
+from electrojax.electrostatics.screened import screened_coulomb, switched_coulomb
 from electrojax.errors import CapacityError, ConfigError, DataError
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
@@ -163,20 +165,86 @@ def _energy_and_forces(positions, multipoles, cell, width, l_max, accuracy):
     return jax.jit(jax.value_and_grad(lambda r: energy(r, system.cell).sum()))(system.positions)
 
 
-def test_no_energy_steps_under_a_changing_cell(rng, x64):
-    """Pairs and k-vectors of the plan stay, even at accuracy 1e-3; a new plan differs by little."""
+@pytest.mark.parametrize("kind", [EwaldCoulomb, MeshEwaldCoulomb])
+def test_no_energy_steps_within_a_plan(kind, rng, x64):
+    """Pairs pass the cutoff on the way, at accuracy 1e-3; a new plan changes next to nothing."""
     positions, multipoles, cell = ref.molecules(rng, 0)
-    engine = EwaldCoulomb(1e-3, False, cutoff=4.0)
-    system = ref.batch([(positions, cell)], "periodic", engine, 0.1, 0)
-    energy = ref.energy_of(engine, system, jnp.asarray(multipoles), 0, 0.1)
-    scales = np.linspace(0.98, 1.02, 101)
-    values = jax.jit(jax.vmap(lambda s: energy(s * system.positions, s * system.cell)[0]))(scales)
-    third = np.abs(np.diff(np.asarray(values), 3))
-    assert third.max() < 1e-6 * np.ptp(values)
-    planned = ref.batch([(0.98 * positions, 0.98 * cell)], "periodic", engine, 0.1, 0)
-    assert planned.n_pairs != system.n_pairs
-    fresh = ref.energy(ref.prepare(engine, 0, 0.1, planned), multipoles)[0]
-    assert abs(fresh - values[0]) < 1e-3 * abs(values[0])
+    engine = kind(1e-3, False, cutoff=4.0)
+    system = ref.batch([(positions, cell)], "periodic", engine, 0.0, 0)
+    energy = ref.energy_of(engine, system, jnp.asarray(multipoles), 0, 0.0)
+    move = rng.normal(size=positions.shape)
+    steps = jnp.linspace(-1.0, 1.0, 81)
+    strained = jax.vmap(lambda s: energy(*((1 + 0.004 * s) * x for x in here))[0])
+    displaced = jax.vmap(lambda s: energy(here[0] + 0.01 * s * move, here[1])[0])
+    here = system.positions, system.cell
+    for path, end in ((strained, (1.004 * positions, 1.004 * cell)),
+                      (displaced, (positions + 0.01 * move, cell))):  # fmt: skip
+        values = np.asarray(jax.jit(path)(steps))
+        assert np.abs(np.diff(values, 3)).max() < 1e-9 * abs(values[0])
+        planned = ref.batch([end], "periodic", engine, 0.0, 0)
+        assert planned.n_pairs != system.n_pairs
+        fresh = ref.energy(engine.prepare(planned, 0, 0.0), multipoles)[0]
+        assert abs(fresh - values[-1]) < 1e-3 * abs(fresh)
+
+
+@pytest.mark.parametrize("width", [None, 0.3])
+def test_switched_kernels_are_smooth(width, x64):
+    """Zero at the cutoff with two derivatives, and derivatives that finite differences give."""
+    squared, cutoff = jnp.linspace(2.0, 40.0, 97), 6.0
+    spread = 0.0 if width is None else jnp.asarray(width)
+
+    def kernel(s):
+        return switched_coulomb(s, spread, 1.0, cutoff, 1)
+
+    values = kernel(squared)
+    plain = screened_coulomb(squared, spread, 1.0, 1)
+    far, near = np.asarray(squared) >= 36.0, np.asarray(squared) <= 0.85 * 36.0
+    assert all(np.all(np.asarray(v)[far] == 0) for v in values)
+    np.testing.assert_array_equal(np.asarray(values[1])[near], np.asarray(plain[1])[near])
+    slope = jax.grad(lambda s: kernel(s)[0].sum())
+    curvature = jax.grad(lambda s: slope(s).sum())
+    for function, derivative in ((lambda s: kernel(s)[0], slope), (slope, curvature)):
+        expected = (function(squared + 1e-5) - function(squared - 1e-5)) / 2e-5
+        np.testing.assert_allclose(derivative(squared), expected, rtol=1e-7, atol=1e-11)
+
+
+def test_blocks_of_pairs_change_nothing(rng, x64, monkeypatch):
+    """Energy, forces, ∂E/∂p and a second derivative, in a last block that is not full."""
+    positions, multipoles, cell = ref.molecules(rng, 1)
+    engine = EwaldCoulomb(1e-5, False, cutoff=4.0)
+    system = ref.batch([(positions, cell)] * 2, "periodic", engine, 0.2, 1)
+    p = jnp.asarray(np.tile(multipoles, (2, 1)))
+
+    def loss(r, p):
+        energy = ref.energy_of(engine, system, p, 1, 0.2)
+        value, slope = jax.value_and_grad(lambda r: energy(r, system.cell).sum())(r)
+        return value + jnp.sum(slope**2)
+
+    results = []
+    for block in (1 << 20, system.n_pairs // 3 + 5):
+        monkeypatch.setattr(short_range, "BLOCK", block)
+        results.append(jax.jit(jax.value_and_grad(loss, (0, 1)))(system.positions, p))
+        jax.clear_caches()
+    for whole, blocked in zip(*(jax.tree.leaves(r) for r in results)):
+        np.testing.assert_allclose(blocked, whole, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["periodic", "ewald", "mesh", "mesh_ewald"])
+def test_other_cells_of_the_same_crystal(kind, rng, x64):
+    """Lattice shifts, another choice of lattice vectors and two cells in one."""
+    positions, multipoles, cell = ref.random_structure(rng, 3, 1.3 * ref.TRICLINIC)
+    other = np.array([[1, 1, 0], [0, 1, 0], [-1, 0, 1]]) @ cell
+    double = np.diag([1, 1, 2]) @ cell
+    twice = np.concatenate([positions, positions + cell[2]])
+    shifted = positions + rng.integers(-3, 4, (3, 3)) @ cell
+
+    def energy(r, p, a):
+        return float(ref.energy(ref.prepared(kind, [(r, a)], 1.0, 1)[2], p)[0])
+
+    expected = energy(positions, multipoles, cell)
+    assert abs(energy(shifted, multipoles, other) - expected) < 1e-7 * abs(expected)
+    repeated = energy(twice, np.tile(multipoles, (2, 1)), double)
+    assert abs(repeated - 2 * expected) < 2e-7 * abs(expected)
 
 
 def test_auto_takes_the_cheapest_sum():
@@ -211,6 +279,12 @@ def test_point_charges_at_one_place_and_other_refusals(rng, x64):
         EwaldCoulomb(cutoff=-1.0)
     with pytest.raises(ConfigError, match="accuracy 1e-30"):
         EwaldCoulomb(accuracy=1e-30)
+    engine = EwaldCoulomb(self_interaction=False)
+    system = ref.batch([(positions, cell)], "periodic", engine, 0.0, 0)
+    with pytest.raises(ConfigError, match="point charges .*infinite; needed self_interaction"):
+        EwaldCoulomb().prepare(
+            ref.batch([(positions, cell)], "periodic", EwaldCoulomb(), 0.0, 0), 0, 0.0
+        )
     engine = EwaldCoulomb(self_interaction=False)
     system = ref.batch([(positions, cell)], "periodic", engine, 0.0, 0)
     with pytest.raises(CapacityError, match="empty k_box"):

@@ -366,3 +366,14 @@ def test_split_of_point_charges_on_the_mesh(l_max, rng, x64):
     assert tuned.split(l_max) >= 1.0 - 1e-12
     many = MeshEwaldCoulomb(1e-5).tuned(100_000, 100.0 * np.eye(3), 0.0, 0)
     assert 3.0 <= many.cutoff < EwaldCoulomb(1e-5).tuned(100_000, 100 * np.eye(3), 0.0, 0).cutoff
+
+
+@pytest.mark.parametrize(("l_max", "width"), [(0, 0.0), (2, 0.3)])
+def test_the_split_on_the_mesh_meets_the_requested_accuracy(l_max, width, rng, x64):
+    """Forces and potentials of molecules, against the split with a direct reciprocal sum."""
+    structure = ref.molecules(rng, l_max)
+    exact = values(EwaldCoulomb(1e-12, False, 9.0), structure, width, l_max)
+    for accuracy, cutoff in ((1e-3, 4.0), (1e-5, 5.0), (1e-8, 6.0)):
+        found = values(MeshEwaldCoulomb(accuracy, False, cutoff), structure, width, l_max)
+        for mine, other in zip(found[1:], exact[1:]):
+            assert rms(mine - other) < accuracy * rms(other)
