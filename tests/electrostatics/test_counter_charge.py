@@ -168,3 +168,21 @@ def test_fixed_potential_on_a_slab_needs_a_counter_charge():
         check_fixed_potential("slab", "none")
     for boundary, counter in (("slab", "plane"), ("periodic", "none"), ("open", "none")):
         check_fixed_potential(boundary, counter)
+
+
+def test_padding_and_batch_mates_change_nothing(rng, x64):
+    """Each slab of a batch has the counter charge of its own charge."""
+    pair = [slab_structure(rng, 1, n) for n in (4, 3)]
+    engine = engine_for("slab", 1e-8, counter_charge="jellium", counter_heights=SHAPES["jellium"])
+    cells = slab_cell(20.0), 1.1 * slab_cell(18.0, (1.0, 2.0))
+    both = [(r, cell) for (r, _), cell in zip(pair, cells)]
+    system = ref.batch(both, "slab_z", engine, 0.9, 1, extra=(2, 1))
+    p = np.zeros((system.n_nodes, 4))
+    p[:7] = np.concatenate([multipoles for _, multipoles in pair])
+    operator = ref.prepare(engine, 1, 0.9, system)
+    energies, potential = ref.energy(operator, p), np.asarray(ref.potential(operator, p))
+    assert np.all(potential[7:] == 0) and energies[2] == 0
+    single = ref.batch(both[1:], "slab_z", engine, 0.9, 1)
+    alone = ref.prepare(engine, 1, 0.9, single)
+    np.testing.assert_allclose(energies[1], ref.energy(alone, pair[1][1])[0], rtol=1e-11)
+    np.testing.assert_allclose(potential[4:7], ref.potential(alone, pair[1][1]), atol=1e-10)

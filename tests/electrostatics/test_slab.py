@@ -194,3 +194,17 @@ def test_wrong_slabs_and_boxes_are_refused(rng):
         )
     with pytest.raises(ConfigError, match="needed boundary 'periodic'"):
         coulomb_energy(**arguments, finite_size="makov_payne")
+
+
+def test_vacuum_is_the_one_that_the_cell_gives(rng):
+    """No cell of our own making: k-vectors follow the given vacuum (physics.md 8, item 7)."""
+    positions, multipoles = slab_structure(rng, 0)
+    cell = slab_cell(20.0, (1.0, -2.0))
+    _, system, _ = ref.prepared("slab_z", [(positions, cell)], 1.0, 0, accuracy=1e-5)
+    np.testing.assert_array_equal(system.cell[0], cell.astype(system.cell.dtype))
+    assert system.k_box[2] < 5 * max(system.k_box[:2])
+    energies = [
+        coulomb_energy(positions, multipoles, 1.0, slab_cell(height), "slab", 1e-10)
+        for height in (25.0, 40.0)
+    ]
+    assert abs(energies[1] - energies[0]) < 1e-6 * abs(energies[0])
