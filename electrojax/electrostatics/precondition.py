@@ -127,7 +127,7 @@ def low_k_preconditioner(
     layout, l_max = graph_layout(system), l_max_of(hardness.shape[1])
     mask = layout.mask[..., None]
     dense = jnp.where(mask, _mean_of_order(layout.dense(hardness), l_max), 1.0)
-    sigma = _common_width(width, layout)
+    sigma = _common_width(jnp.asarray(width, dense.dtype), layout)
     own = self_potential(sigma, l_max)[:, None]
     if system.boundary == "open":
         return JacobiPreconditioner(layout.nodes(jnp.where(mask, 1.0 / (dense + own), 0.0)))
@@ -178,9 +178,8 @@ def _mean_of_order(values: Array, l_max: int) -> Array:
     return jnp.concatenate(means, axis=-1)
 
 
-def _common_width(width: float | Array, layout: GraphLayout) -> Array:
+def _common_width(sigma: Array, layout: GraphLayout) -> Array:
     """σ [G] Å: where atoms differ, the root of the mean square."""
-    sigma = jnp.asarray(width)
     if not sigma.ndim:
         return jnp.broadcast_to(sigma, layout.mask.shape[:1])
     count = jnp.maximum(jnp.sum(layout.mask, axis=1), 1)

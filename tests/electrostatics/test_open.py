@@ -9,6 +9,8 @@ import pytest
 
 from electrojax.electrostatics.energy import coulomb_energy
 from electrojax.electrostatics.open import OpenCoulomb
+from electrojax.errors import DataError
+from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
 
@@ -46,6 +48,16 @@ def test_a_width_per_atom(l_max, tolerance, rng):
 def test_distant_charges_obey_coulombs_law():
     energy = coulomb_energy([[0, 0, 0], [0, 0, 500.0]], [1.0, 2.0], 0.5, self_interaction=False)
     assert abs(energy - 2 * ref.K_E / 500) < 1e-14
+
+
+def test_an_open_molecule_shares_no_batch_with_a_crystal(rng):
+    """Its physics would follow from its company (physics.md 2.3: method auto of the reference)."""
+    samples = [
+        build_sample(ref.frame(*ref.random_structure(rng, 3)[::2], kind), 2.0)
+        for kind in ("open", "periodic")
+    ]
+    with pytest.raises(DataError, match="one batch must have one boundary"):
+        collate(samples, capacity_for(samples))
 
 
 def test_single_atom_is_its_self_energy():
