@@ -12,7 +12,6 @@ installs (``jax-pme``, ``torch-pme`` with ``torch==2.13.0``); what is absent is 
 import itertools
 import math
 import os
-import statistics
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -232,9 +231,9 @@ def rows_of(
     calls = {name: call for name, (call, _) in ours.items()}
     calls |= {name: call for name, call in peers.items() if call} | (multipoles or {})
     results = timed(calls)
-    least = {name: times.min(axis=0) for name, (times, _) in results.items()}
+    least = {name: times.min(axis=0).tolist() for name, (times, _) in results.items()}
     for name, (times, gradient) in results.items():
-        shown = {"engine": name, "ms": least[name][0], "median": statistics.median(times[:, 0])}
+        shown = {"engine": name, "ms": least[name][0], "median": float(np.median(times[:, 0]))}
         shown |= {"cpu_ms": least[name][1], "load": os.getloadavg()[0]}
         if name == "multipoles":
             shown |= {"case": f"gaussians {WIDTH} Å l=1 beside points", "engine": "electrojax mesh"}
@@ -242,7 +241,9 @@ def rows_of(
             shown["force_error"] = error_of(gradient, reference)
         others = peers if name not in peers else ours
         shown |= {
-            f"over {n}": [float(x) for x in least[name] / least[n]] for n in others if n in least
+            f"over {n}": [a / b for a, b in zip(least[name], least[n])]
+            for n in others
+            if n in least
         }
         yield base | shown | ({"GiB": ours[name][1]} if name in ours else {})
     yield from (base | {"engine": n, "absent": True} for n, call in peers.items() if not call)
@@ -259,19 +260,25 @@ def crossover(rows: list[dict]) -> Iterator[dict]:
     ratios = {n: direct[n] / mesh[n] for n in sorted(set(mesh) & set(direct))}
     for low, high in itertools.pairwise(ratios):
         if ratios[low] < 1 <= ratios[high]:
-            yield {"case": "crossover", "from": low, "to": high, "direct_over_mesh": ratios}
+            yield {
+                "case": "crossover of direct sum and mesh",
+                "from": low,
+                "to": high,
+                "direct_over_mesh": ratios,
+            }
 
 
 def exponents(rows: list[dict]) -> Iterator[dict]:
     """The scaling exponent of the mesh between the smallest and the largest box above 5000."""
     meshed = [r for r in rows if r.get("engine") == "electrojax mesh" and r["atoms"] > 5000]
     for case in sorted({r["case"] for r in meshed}):
-        points = sorted((r["atoms"], r["ms"]) for r in meshed if r["case"] == case)
+        points = sorted((r["atoms"], r["ms"], r["cpu_ms"]) for r in meshed if r["case"] == case)
         points = [x for x in points if x[0] < 100_000]
-        (n0, t0), (n1, t1) = points[0], points[-1]
-        if n1 > n0:
-            slope = math.log(t1 / t0) / math.log(n1 / n0)
-            yield {"case": f"exponent, {case}", "from": n0, "to": n1, "exponent": slope}
+        first, last = points[0], points[-1]
+        if last[0] > first[0]:
+            slopes = [math.log(last[i] / first[i]) / math.log(last[0] / first[0]) for i in (1, 2)]
+            found = {"exponent": slopes[0], "cpu_exponent": slopes[1]}
+            yield {"case": f"exponent, {case}", "from": first[0], "to": last[0]} | found
 
 
 def rows(options: Namespace) -> list[dict]:
@@ -281,8 +288,8 @@ def rows(options: Namespace) -> list[dict]:
     jobs |= {
         f"smooth {n} l={l}": (smooth_rows, (n, l)) for n in (1029, 5184, 20577) for l in (0, 1)
     }
-    jobs |= {f"small {n}": (smooth_rows, (n, 1, False)) for n in (81, 192, 375, 648)}
-    jobs |= {f"scaling {n}": (smooth_rows, (n, 1, False, False)) for n in (81000, 107811)}
+    jobs |= {f"small {n}": (smooth_rows, (n, 1, False)) for n in (81, 192, 375, 648, 1029)}
+    jobs |= {f"scaling {n}": (smooth_rows, (n, 1, False, False)) for n in (5184, 81000, 107811)}
     with jax.enable_x64(True):
         for name, (function, arguments) in jobs.items():
             if options.only and options.only not in name:
