@@ -266,7 +266,7 @@ def _candidates(
 
 def _able(kind: type, engine: Any, receivers: bool) -> list[Any]:
     """The engine of this kind, or nothing if it cannot meet the accuracy or has no receivers."""
-    if receivers and kind not in (PeriodicCoulomb, EwaldCoulomb):
+    if receivers and not issubclass(kind, PeriodicCoulomb | EwaldCoulomb | MeshCoulomb):
         return []
     shared = {f.name for f in dataclasses.fields(kind)} & set(_CARRIED)
     options = {name: getattr(engine, name) for name in shared if hasattr(engine, name)}

@@ -34,7 +34,8 @@ from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
 
 PAIR_COST = 40.0
-"""Time of one pair over that of one phase of one atom (k-vector times atom), on two CPU cores."""
+"""Time of one pair over that of one phase of one atom (k-vector times atom), on two CPU cores:
+measured for point charges, whose energy and forces take 0.03-0.05 µs a pair."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +44,10 @@ class EwaldCoulomb:
 
     Widths may differ from atom to atom and be zero, which needs atoms apart and the
     self-interaction left out. Same gauge and background as the direct sum. With the best cutoff
-    (:meth:`tuned`) the cost grows as N^{3/2}. The pairs stay those of the plan while atoms and cell
-    move, so that the energy has no steps.
+    (:meth:`tuned`) the cost grows as N^{3/2}, about 0.03 µs per pair of point charges for energy and
+    forces. The pairs stay those of the plan while atoms and cell move, and leave through a switch
+    with two continuous derivatives, so that neither a step within a plan nor a list made anew is
+    felt. A width that is a plain number, not an array, makes the faster program.
 
     Attributes:
         accuracy: requested RMS error of the forces over the RMS force; it sets the largest
