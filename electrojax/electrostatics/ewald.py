@@ -44,10 +44,10 @@ class EwaldCoulomb:
 
     Widths may differ from atom to atom and be zero, which needs atoms apart and the
     self-interaction left out. Same gauge and background as the direct sum. With the best cutoff
-    (:meth:`tuned`) the cost grows as N^{3/2}, about 0.03 µs per pair of point charges for energy and
-    forces. The pairs stay those of the plan while atoms and cell move, and leave through a switch
-    with two continuous derivatives, so that neither a step within a plan nor a list made anew is
-    felt. A width that is a plain number, not an array, makes the faster program.
+    (:meth:`tuned`) the cost grows as N^{3/2}, about 0.03 µs per pair of point charges for energy
+    and forces. The pairs stay those of the plan while atoms and cell move, and leave through a
+    switch with two continuous derivatives, so that neither a step within a plan nor a list made
+    anew is felt. A width that is a plain number, not an array, makes the faster program.
 
     Attributes:
         accuracy: requested RMS error of the forces over the RMS force; it sets the largest
