@@ -121,5 +121,6 @@ class _Planned:
 
 def _inputs(atoms: Any) -> tuple[Any, ...]:
     """What the result depends on and ASE does not compare."""
-    values = (atoms.info.get(name) for name in INPUTS)
+    values = [atoms.info.get(name) for name in (*INPUTS, "charge_control", "fermi_level")]
+    values += [atoms.arrays.get(name) for name in ("formal_charges", "fragment")]
     return tuple(None if v is None else tuple(np.ravel(v).tolist()) for v in values)

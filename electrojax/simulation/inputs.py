@@ -19,13 +19,14 @@ CONDITIONED: dict[str, frozenset[str]] = {
 """Values of ``charge_control`` under which a solver reads an input."""
 
 
-def required_inputs(model: Potential) -> tuple[str, ...]:
-    """Returns the inputs on which a model conditions: they must be given, even as zero."""
-    control = model.config["solver"].get("charge_control")
+def required_inputs(model: Potential, frame: Frame) -> tuple[str, ...]:
+    """Returns the inputs on which a model conditions: they must be given, even as zero.
+
+    At fixed potential the charge follows; the solver itself asks for the Fermi level.
+    """
+    control = frame.charge_control or model.config["solver"].get("charge_control")
     states = model.config["backbone"].get("states", ())
-    return tuple(
-        name for name in INPUTS if control in CONDITIONED.get(name, ()) or name in states
-    )
+    return tuple(name for name in INPUTS if control in CONDITIONED.get(name, ()) or name in states)
 
 
 def frame_with_inputs(
@@ -56,7 +57,7 @@ def frame_with_inputs(
                 f"{source}: {name} is {_plain(written)} in atoms.info but {_plain(value)} was "
                 "given; they must agree: correct one, or drop it"
             )
-    for name in required_inputs(model):
+    for name in required_inputs(model, frame):
         if name not in chosen and atoms.info.get(name) is None:
             raise DataError(
                 f"{source}: the model conditions on {name} and none was given; give it as an "

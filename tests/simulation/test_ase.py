@@ -10,6 +10,7 @@ import electrojax as ej
 from electrojax.errors import DataError
 from electrojax.simulation import ase as module
 from electrojax.simulation.ase import Calculator
+from electrojax.simulation.inputs import frame_with_inputs
 from electrojax.testing import crystal
 from tests.conformance.models import potential
 from tests.simulation.conftest import atoms_of, water
@@ -101,6 +102,24 @@ def test_computes_only_when_something_changed(model, monkeypatch):
     atoms.positions[0] += 0.01
     atoms.get_forces()
     assert len(calls) == 3
+    atoms.info["fermi_level"] = -4.0
+    atoms.get_forces(), atoms.get_charges()
+    assert len(calls) == 4
+    atoms.set_array("formal_charges", np.array([-2, 1, 1]))
+    atoms.get_forces(), atoms.get_charges()
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize(
+    ("control", "needed"), [("fixed_charge", True), ("fixed_potential", False)]
+)
+def test_a_charge_is_asked_for_unless_the_potential_decides_it(model, control, needed):
+    atoms = atoms_of(water(1), charge_control=control, fermi_level=-4.0)
+    if not needed:
+        assert frame_with_inputs(model, atoms, {}).fermi_level == -4.0
+        return
+    with pytest.raises(DataError, match="conditions on total_charge and none was given"):
+        frame_with_inputs(model, atoms, {})
 
 
 def test_a_path_will_do(model_file):

@@ -25,7 +25,7 @@ def command(path, *arguments):
 
 def run(path, *arguments, **options):
     return subprocess.run(
-        command(path, *arguments), capture_output=True, text=True, timeout=600, **options
+        command(path, *arguments), capture_output=True, text=True, timeout=1800, **options
     )
 
 
@@ -33,7 +33,7 @@ def checkpoints(folder):
     return sorted(int(p.stem) for p in (folder / "checkpoints").glob("[0-9]*.npz"))
 
 
-def wait_for(condition, process, seconds=300):
+def wait_for(condition, process, seconds=900):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[1]
@@ -105,7 +105,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(reference
     process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(checkpoints(mine)) > 1, process)
     process.send_signal(number)
-    _, message = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=600)
     assert process.returncode == 130, message
     stopped = checkpoints(mine)[-1]
     assert 0 < stopped < STEPS
@@ -208,7 +208,7 @@ def test_a_signal_before_the_first_step(reference):
     process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
     time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
-    _, message = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=600)
     assert process.returncode == 130, message
     assert "Traceback" not in message
     assert run(path, "--resume", "auto").returncode == 0
@@ -228,7 +228,8 @@ def test_a_full_disk_stops_the_run_with_the_checkpoint_intact(reference):
     folder, frames, model, whole = reference
     path = md_file(folder, model, "full", frames)
     mine = folder / "runs" / "full"
-    size = min((whole / frames).stat().st_size, (whole / "thermo.jsonl").stat().st_size) // 2
+    # Room for the first frames of an HDF5 file, whose empty chunks count too, but not for the log.
+    size = (whole / "thermo.jsonl").stat().st_size * 3 // 4
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), str(size)], capture_output=True, text=True
     )

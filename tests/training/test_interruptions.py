@@ -191,7 +191,7 @@ class Workplace:
         self.processes.append(process)
         return process
 
-    def ends(self, process, seconds=240):
+    def ends(self, process, seconds=900):
         """Waits for the end of a process; returns exit code and standard error."""
         process.wait(seconds)
         errors = (self.folder / "errors.txt").read_text()
@@ -212,7 +212,7 @@ class Workplace:
             return 0
         return sum(b'"train/loss"' in line for line in self.metrics.read_bytes().splitlines())
 
-    def wait_for(self, condition, process, seconds=240):
+    def wait_for(self, condition, process, seconds=900):
         end = time.monotonic() + seconds
         while not condition():
             if process.poll() is not None:
