@@ -105,7 +105,11 @@ def _option(module: type, field: dataclasses.Field[Any], hint: Any) -> tuple[Any
         "ge": metadata.get("minimum"),
         "le": metadata.get("maximum"),
     }
-    described: Any = Field(default=_default(field), description=metadata.get("help"))
+    described: Any = Field(
+        default=_default(field),
+        description=metadata.get("help"),
+        examples=[metadata["starter"]] if "starter" in metadata else None,
+    )
     if get_origin(hint) is tuple:
         item: Any = Annotated[get_args(hint)[0], Field(**bounds)]
         kind, bounds = tuple[item, ...], {}
@@ -133,6 +137,6 @@ def _yaml_type(where: str, hint: Any) -> Any:
         return Annotated[hint, Strict(False)]
     raise TypeError(
         f"{where} has type {hint}, which is not an option for a configuration file: use int, "
-        'float, bool, str, Literal, tuple[int, ...] or dict[str, float], or hide it with metadata '
+        "float, bool, str, Literal, tuple[int, ...] or dict[str, float], or hide it with metadata "
         '{"config": False}'
     )

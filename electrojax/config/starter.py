@@ -107,12 +107,16 @@ def _block(name: str, kind: str, table: Any) -> str:
     lines = [f"  {name}:", f"    kind: {kind:<18} # one of: {', '.join(table)}"]
     for key, field in options.model_fields.items():
         if key != "kind" and not field.is_required():
-            text = f"    {key}: {_yaml(field.default)}"
+            # An example stands where the default asks for more than the built-in set has.
+            value = field.examples[0] if field.examples else field.default
+            text = f"    {key}: {_yaml(value)}"
             lines.append(f"{text:<28} # {field.description}" if field.description else text)
     return "\n".join(lines)
 
 
 def _yaml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}"
     plain = [*value] if isinstance(value, tuple) else value
     return show(plain) if isinstance(plain, list) else dump_document({"x": plain})[3:].strip()
 

@@ -17,7 +17,7 @@ from electrojax.solvers.hardness import ElementTable, Hardness
 from electrojax.solvers.local import irreps
 from electrojax.solvers.newton import convex_minimum
 from electrojax.solvers.qeq import DENSE_BELOW, fermi_level
-from electrojax.solvers.quadratic import QuadraticEnergy
+from electrojax.solvers.quadratic import QuadraticEnergy, wants_long_waves
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
@@ -115,4 +115,5 @@ class EnergyFunctional(nn.Module):
             width=self.width,
             max_steps=self.max_steps,
             dense=dense[self.linear_solver],
+            long_waves=wants_long_waves(system),
         )

@@ -20,7 +20,7 @@ from electrojax.solvers.constraint import (
 )
 from electrojax.solvers.hardness import ElementTable, Hardness
 from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.quadratic import QuadraticEnergy
+from electrojax.solvers.quadratic import QuadraticEnergy, wants_long_waves
 from electrojax.solvers.state import ChargeGuess, ChargeState, SolverReport
 from electrojax.solvers.transfers import BoundedBonds, SoftBonds, TransferEnergy
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
@@ -175,6 +175,7 @@ class ChargeEquilibration(nn.Module):
             width=self.width,
             max_steps=self.max_steps,
             dense=dense[self.linear_solver],
+            long_waves=wants_long_waves(system),
         )
 
 

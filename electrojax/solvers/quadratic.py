@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from electrojax.electrostatics.density import l_max_of
 from electrojax.electrostatics.field import FieldCoupling
 from electrojax.electrostatics.gaussian import self_potential
+from electrojax.electrostatics.precondition import low_k_preconditioner
 from electrojax.solvers.constraint import FIXED_POTENTIAL, ChargeConstraint, at_atoms
 from electrojax.solvers.krylov import Space
 from electrojax.system.geometry import harmonic_order
@@ -33,6 +34,8 @@ class QuadraticEnergy:
         width: σ of the density, Å.
         max_steps: the largest number of steps of a linear solve.
         dense: solve with a Cholesky factor instead of conjugate gradients.
+        long_waves: precondition with the inverse of the long waves too, not of the atoms' own
+            blocks alone.
     """
 
     system: System
@@ -44,6 +47,7 @@ class QuadraticEnergy:
     width: float = static()
     max_steps: int = static()
     dense: bool = static()
+    long_waves: bool = static(False)
 
     def energies(self, multipoles: Array, levels: Array) -> dict[str, Array]:
         """Returns the terms [G] eV by name; the constraint's, which is zero, is in ``charging``."""
@@ -70,7 +74,10 @@ class QuadraticEnergy:
         return self.coulomb.potential(direction) + self._hard(direction)
 
     def precondition(self, multipoles: Array) -> Callable[[Array], Array]:
-        """Returns the inverse of the blocks on the diagonal of A + H."""
+        """Returns an approximate inverse of A + H, symmetric positive definite."""
+        if self.long_waves:
+            diagonal = jnp.diagonal(self.hardness, axis1=1, axis2=2)
+            return low_k_preconditioner(self.coulomb, self.system, diagonal, self.width).apply
         return block_inverse(self.diagonal_blocks())
 
     def size(self, residual: Array) -> Array:
@@ -101,6 +108,15 @@ class QuadraticEnergy:
     def _on_site(self) -> Array:
         l_max = l_max_of(self.drive.shape[1])
         return self_potential(jnp.asarray(self.width, self.drive.dtype), l_max)
+
+
+LONG_WAVES_ABOVE = 2000
+"""Atoms of a periodic structure above which the long waves pay for their Cholesky factor."""
+
+
+def wants_long_waves(system: System) -> bool:
+    """Returns whether conjugate gradients should be preconditioned with the long waves."""
+    return system.boundary != "open" and system.graph_nodes > LONG_WAVES_ABOVE
 
 
 def field_potentials(field: FieldCoupling, multipoles: Array) -> Array:

@@ -45,7 +45,9 @@ class SplitCharges(nn.Module):
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     formal_charges: Literal["frame"] | dict[str, float] = option(
-        "frame", "e; frame: the formal_charges of each structure's atoms; or one per element"
+        "frame",
+        "e; frame: the formal_charges of each structure's atoms; or one per element",
+        starter={"O": -2.0, "H": 1.0, "Na": 1.0, "Cl": -1.0},
     )
     charge_control: Literal["formal", "total"] = option(
         "formal",

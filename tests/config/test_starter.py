@@ -12,7 +12,10 @@ from electrojax.config.kinds import Tables, default_tables
 from electrojax.config.layers import PACKAGE_CONFIGS, shipped_configs
 from electrojax.config.resolve import load_run, resolved_yaml
 from electrojax.config.starter import schema_json, schema_text, starter
+from electrojax.data.datasets import resolve_source
+from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError
+from electrojax.solvers.base import check_frame
 
 
 @pytest.mark.parametrize("solver", sorted(default_tables().solvers))
@@ -21,9 +24,10 @@ def test_the_starter_of_every_solver_is_valid(solver: str, tmp_path: Path) -> No
     path.write_text(starter(solver))
     config = load_run(path).config
     assert config.model.solver.kind == solver
-    # What the starter writes out for the solver are its defaults.
-    default = load_run(path, [f"model.solver={{kind: {solver}}}"]).config
-    assert config.model.solver == default.model.solver
+    # What the starter writes out for the solver are its defaults, or what the built-in set needs.
+    default = load_run(path, [f"model.solver={{kind: {solver}}}"]).config.model.solver
+    needed = {"split": {"formal_charges": {"O": -2.0, "H": 1.0, "Na": 1.0, "Cl": -1.0}}}
+    assert config.model.solver == default.model_copy(update=needed.get(solver, {}))
     assert all(line == line.rstrip() for line in path.read_text().splitlines())
 
 
@@ -103,3 +107,14 @@ def test_reading_files_needs_no_jax() -> None:
     imports = ", ".join(f"electrojax.config.{name}" for name in modules)
     code = f"import sys, {imports}; sys.exit('jax' in sys.modules or 'ase' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("solver", list(default_tables().solvers))
+def test_the_starter_of_every_solver_can_treat_its_data(solver: str, tmp_path: Path) -> None:
+    """What the built-in set does not have, such as formal charges, the starter gives."""
+    path = tmp_path / "run.yaml"
+    path.write_text(starter(solver))
+    options = load_run(path, []).config.model.solver.model_dump()
+    kind = default_tables().solvers[options.pop("kind")]
+    frame = read_frames(resolve_source("builtin:ion_water"))[0]
+    check_frame(kind(**options), solver, frame)
