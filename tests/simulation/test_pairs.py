@@ -7,9 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import electrojax as ej
+from electrojax.simulation.jaxmd import force_field
 from electrojax.simulation.neighbors import build, plan_for
 from electrojax.system.neighbors import coulomb_pairs
 from electrojax.testing import crystal
+from electrojax.typing import replace
+from tests.conformance.coulomb import summed
+from tests.conformance.models import potential
+from tests.simulation.conftest import atoms_of
 from tests.simulation.test_neighbors import rows
 
 CUTOFF, SKIN, REACH = 3.0, 0.5, 5.0
@@ -76,3 +82,26 @@ def test_a_kept_list_misses_no_pair_and_a_small_one_says_so(x64, rng):
         assert full.did_buffer_overflow
         grown = build(small.reference, small.plan.grown(np.asarray(full.needed), 1.0))
         assert len(grown.pairs.senders) >= min(40, len(host(frame)[0]))
+
+
+def test_a_force_field_with_pairs_has_the_forces_of_predict(x64, rng):
+    """Away from where the list was made, with pairs that have come and gone since."""
+    model = summed(potential("light", "local", "float64"), method="ewald", accuracy=1e-3)
+    atoms = atoms_of(of_boundary(rng, "slab"), total_charge=1.0)
+    energy, neighbors = force_field(model, atoms)
+    positions = atoms.positions + atoms.cell[0] * np.arange(len(atoms))[:, None]
+    found = neighbors.allocate(positions)
+    assert found.plan.pairs is not None and len(found.pairs.senders) > 100
+    step = rng.uniform(-0.14, 0.14, size=positions.shape)  # less than half the skin
+    moved = jnp.asarray(positions + step)
+    kept = found.update(moved)
+    np.testing.assert_array_equal(kept.reference, found.reference)
+    run = jax.jit(jax.value_and_grad(energy))
+    value, gradient = run(moved, kept)
+    atoms.positions = np.asarray(moved)
+    expected = ej.predict(model, atoms)
+    np.testing.assert_allclose(-gradient, expected.forces, atol=1e-8)
+    shift = model.atomic_energy(atoms.numbers)
+    np.testing.assert_allclose(value + shift, expected.energy, rtol=1e-12)
+    crowded = replace(kept, needed=kept.needed.at[3].set(kept.plan.capacity[3] + 1))
+    assert np.isnan(run(moved, crowded)[0]), "missing pairs are told, never left out"

@@ -1,0 +1,59 @@
+"""A large periodic structure: what the Coulomb sum adds to a model's arrays, from its program."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.extend
+import numpy as np
+import pytest
+
+from electrojax.electrostatics.coulomb import method_name
+from electrojax.models.predict import compiled
+from electrojax.system.batching import capacity_for, collate
+from electrojax.system.types import Frame
+from tests.conformance.coulomb import summed
+from tests.conformance.models import potential
+
+ATOMS = 20_000
+
+
+def box(n: int) -> Frame:
+    """Atoms on a lattice with about as dense as water: 0.1 atoms/Å³."""
+    side, rng = int(np.ceil(n ** (1 / 3))), np.random.default_rng(0)
+    length = (n / 0.1) ** (1 / 3)
+    grid = np.stack(np.meshgrid(*[np.arange(side)] * 3), -1).reshape(-1, 3)[:n] * length / side
+    positions = grid + 0.1 * rng.normal(size=grid.shape)
+    return Frame(np.resize([8, 1, 1], n), positions, np.eye(3) * length, (True,) * 3)
+
+
+def shapes(jaxpr: jax.extend.core.Jaxpr) -> Iterator[tuple[int, ...]]:
+    """The shape of every intermediate value, those inside loops and calls included."""
+    for equation in jaxpr.eqns:
+        yield from (v.aval.shape for v in equation.outvars if hasattr(v.aval, "shape"))
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from shapes(inner)
+
+
+@pytest.mark.parametrize("method", ["auto", "direct"])
+def test_no_array_grows_with_the_square_of_the_atoms(method):
+    """Neither [N, N] nor [N, K]: beside what the short range has, the mesh is the largest.
+
+    The program is traced, not run.
+    """
+    model = potential("light", "local", "float32")
+    model = summed(model, method=method, accuracy=1e-5)
+    frame = box(ATOMS)
+    tuned = model.tuned([frame])
+    assert method_name(tuned.network.engine("periodic")) == {"auto": "mesh"}.get(method, method)
+    sample = tuned.sample(frame)
+    system = collate([sample], capacity_for([sample]), np.float32).system
+    traced = jax.make_jaxpr(compiled(tuned.network))(model.params, system)
+    found = set(shapes(traced.jaxpr))
+    assert len(found) > 100
+    n, edges = ATOMS, sample.system.n_edges
+    short_range = [s for s in found if edges in s]
+    others = [s for s in found if edges not in s]
+    crowded = [s for s in others if sum(size >= n // 4 for size in s) > 1]
+    assert short_range and not crowded
+    largest = max(others, key=np.prod)
+    assert np.prod(largest) < 200 * n, f"an array of shape {largest}"
