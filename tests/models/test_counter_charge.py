@@ -17,9 +17,7 @@ def test_a_slab_at_fixed_potential_needs_a_counter_charge(rng):
     controlled = dataclasses.replace(frame, charge_control="fixed_potential", fermi_level=-4.5)
     model.check(frame)
     model.check(dataclasses.replace(controlled, pbc=(True, True, True)))
-    with pytest.raises(
-        DataError, match=r"a\.xyz frame 7: .*needed counter_charge"
-    ):
+    with pytest.raises(DataError, match=r"a\.xyz frame 7: .*needed counter_charge"):
         model.check(controlled)
     plane = summed(model, counter_charge="plane", counter_heights=[3.0])
     plane.check(controlled)
