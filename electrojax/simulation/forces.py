@@ -9,7 +9,7 @@ import numpy as np
 
 from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
-from electrojax.simulation.neighbors import ListPlan, NeighborList, build, plan_for
+from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build, plan_for
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, System
@@ -59,12 +59,15 @@ class MovingSystem:
         network: the model's Flax module.
         precision: the model's.
         plan: of the neighbour list, without capacities.
+        unwrapped: hand the model positions as they are, not those in the cell: in a field along a
+            periodic direction an ion that crosses the cell has gained energy.
     """
 
     system: System
     network: PotentialNetwork = static()
     precision: str = static()
     plan: ListPlan = static()
+    unwrapped: bool = static(False)
 
     def allocate(self, positions: ArrayLike, spare: float = 1.3) -> NeighborList:
         """Returns a list with room for what these positions need and some spare (on the host).
@@ -86,19 +89,27 @@ class MovingSystem:
         """Returns the model's input at positions [N, 3] Å, and what it needed of the capacities."""
         edges = neighbors.within_cutoff(positions)
         pairs = neighbors.pairs_within_cutoff(positions)
+        given = positions if self.unwrapped else neighbors.wrapped(positions)
         system = replace(
             self.system,
-            positions=neighbors.wrapped(positions).astype(self.precision),
+            positions=given.astype(self.precision),
             senders=edges.senders,
             receivers=edges.receivers,
-            shifts=edges.shifts,
+            shifts=self._shifts(edges, neighbors),
             edge_mask=edges.receivers < len(positions),
             pair_senders=pairs.senders,
             pair_receivers=pairs.receivers,
-            pair_shifts=pairs.shifts,
+            pair_shifts=self._shifts(pairs, neighbors),
             pair_mask=pairs.receivers < len(positions),
         )
         return system, neighbors.met(edges.count, pairs.count)
+
+    def _shifts(self, edges: Edges, neighbors: NeighborList) -> Array:
+        """Cell shifts [E, 3] that go with the positions handed to the model."""
+        if not self.unwrapped:
+            return edges.shifts
+        wrap = neighbors.wrap
+        return edges.shifts + wrap[edges.senders] - wrap[edges.receivers]
 
     def evaluate(
         self,
@@ -146,7 +157,8 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
     centred = frame.boundary == "open" and not np.any(frame.external_field)
     reach = model.coulomb_plan(frame).pair_cutoff
     plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, centred, reach)
-    return MovingSystem(system, model.network, model.precision, plan)
+    unwrapped = frame.boundary != "open" and bool(np.any(frame.external_field))
+    return MovingSystem(system, model.network, model.precision, plan, unwrapped)
 
 
 def guess_from(last: Evaluation | None, warm_start: WarmStart, dtype: str) -> ChargeGuess | None:
