@@ -368,7 +368,9 @@ def test_split_of_point_charges_on_the_mesh(l_max, rng, x64):
     assert 3.0 <= many.cutoff < EwaldCoulomb(1e-5).tuned(100_000, 100 * np.eye(3), 0.0, 0).cutoff
 
 
-@pytest.mark.parametrize(("l_max", "width"), [(0, 0.0), (2, 0.3)])
+@pytest.mark.parametrize(
+    ("l_max", "width"), [(0, 0.0), pytest.param(2, 0.3, marks=pytest.mark.conformance)]
+)
 def test_the_split_on_the_mesh_meets_the_requested_accuracy(l_max, width, rng, x64):
     """Forces and potentials of molecules, against the split with a direct reciprocal sum."""
     structure = ref.molecules(rng, l_max)
