@@ -63,7 +63,7 @@ def measure(backbone: str, solver: dict, boxes: int) -> dict:
     config = {
         "backbone": BACKBONES[backbone],
         "density": {"l_max": 1, "width": 1.5},
-        "coulomb": {"boundary": "auto", "accuracy": 1e-5, "finite_size": "none"},
+        "coulomb": {"boundary": "auto", "method": "auto", "accuracy": 1e-5, "finite_size": "none"},
         "solver": solver,
     }
     model = assemble(config, fitted, "float32")
@@ -83,14 +83,25 @@ def measure(backbone: str, solver: dict, boxes: int) -> dict:
         compiled = function.lower(params, system).compile()
         row[f"{name}_compile_s"] = time.perf_counter() - start
         row[f"{name}_ms"] = median_ms(lambda c=compiled: c(params, replace(system)))
-    return row
+    report = jax.jit(lambda p, s: model.apply(p, s).report)(params, system)
+    return {**row, "solver_steps": int(report.steps[0])}
+
+
+SOLVERS = (
+    {"kind": "none"},
+    {"kind": "local", "charge_control": "total"},
+    {"kind": "split", "formal_charges": {"O": -2.0, "H": 1.0}},
+    {"kind": "latent"},
+    {"kind": "qeq"},
+    {"kind": "functional"},
+)
 
 
 def rows(options: Namespace) -> list[dict]:
     """Returns a row per backbone and solver."""
     chosen = []
     for backbone in BACKBONES:
-        for solver in ({"kind": "none"}, {"kind": "local", "charge_control": "total"}):
+        for solver in SOLVERS:
             if not options.only or options.only in f"{backbone}-{solver['kind']}":
                 chosen.append(measure(backbone, solver, 1))
     return chosen
