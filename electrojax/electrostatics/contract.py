@@ -1,13 +1,13 @@
 """What every Coulomb engine and its operators promise."""
 
-from collections.abc import Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from electrojax.errors import ConfigError
 from electrojax.system.types import System
-from electrojax.typing import Array
+from electrojax.typing import Array, static, struct
 
 
 class CoulombOperator(Protocol):
@@ -69,6 +69,44 @@ def receiving(operator: CoulombOperator) -> ReceivingOperator:
             "or 'ewald'"
         )
     return cast(ReceivingOperator, operator)
+
+
+@struct
+class Receivers:
+    """Receivers of other widths at the atoms of a geometry, to be applied many times.
+
+    Attributes:
+        operator: of the geometry.
+        widths: Å.
+        l_max: highest order of the receivers.
+        self_interaction: keep what an atom's own multipoles add.
+    """
+
+    operator: Any
+    widths: tuple[float, ...] = static()
+    l_max: int = static()
+    self_interaction: bool = static()
+
+    def __call__(self, multipoles: Array) -> Array:
+        """Returns what receivers average of multipoles [N, M]: [N, W, (l_max + 1)²] V/Å^l."""
+        return receiving(self.operator).receive(
+            multipoles, self.widths, self.l_max, self.self_interaction
+        )
+
+
+def receivers(
+    operator: CoulombOperator, widths: Sequence[float], l_max: int, self_interaction: bool = True
+) -> Callable[[Array], Array]:
+    """Returns the receivers of a geometry as a pytree that maps multipoles [N, M] to [N, W, M'].
+
+    An operator may prepare them, by a method ``receivers`` of the same arguments.
+
+    Raises:
+        ConfigError: if the operator cannot receive.
+    """
+    if hasattr(operator, "receivers"):
+        return cast(Any, operator).receivers(widths, l_max, self_interaction)
+    return Receivers(receiving(operator), tuple(widths), l_max, self_interaction)
 
 
 class CoulombEngine(Protocol):

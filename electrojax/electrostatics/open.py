@@ -176,6 +176,16 @@ class OpenOperator:
         check_components(multipoles, self.l_max)
         return each_channel(one_channel, multipoles)
 
+    def receivers(
+        self, widths: Sequence[float], l_max: int, self_interaction: bool = True
+    ) -> "OpenReceivers":
+        """Returns ``receive`` with its radial kernels made once, for many applications."""
+        targets = [jnp.full_like(self.width, width) for width in widths]
+        order, pairs = self.l_max + l_max, (self.positions, self.positions)
+        kernels = [_kernels(*pairs, t, self.width, order, self.sharp) for t in targets]
+        held = tuple(kernels) if self.kernels else ()
+        return OpenReceivers(self, held, tuple(widths), l_max, self_interaction)
+
     def _received(self, sources: Array, width: float, l_max: int, self_interaction: bool) -> Array:
         target = jnp.full_like(self.width, width)
         values = COULOMB * self._pair_sum(sources, target, l_max)
@@ -206,6 +216,42 @@ class OpenOperator:
 
         values = jax.lax.map(block, jnp.asarray(order))
         return jnp.moveaxis(values, 0, 1).reshape(graphs, blocks * self.rows, -1)[:, :atoms]
+
+
+@struct
+class OpenReceivers:
+    """Receivers of other widths at the atoms of fixed positions.
+
+    Attributes:
+        operator: the pair sum.
+        kernels: by width, those [G, A, A] of every pair; none for large structures, where they are
+            made block by block.
+        widths: Å.
+        l_max: highest order of the receivers.
+        self_interaction: keep what an atom's own multipoles add.
+    """
+
+    operator: OpenOperator
+    kernels: tuple[tuple[Array, ...], ...]
+    widths: tuple[float, ...] = static()
+    l_max: int = static()
+    self_interaction: bool = static()
+
+    def __call__(self, multipoles: Array) -> Array:
+        """Returns what receivers average of multipoles [N, M]: [N, W, (l_max + 1)²] V/Å^l."""
+        operator, own = self.operator, self.self_interaction
+        if not self.kernels:
+            return operator.receive(multipoles, self.widths, self.l_max, own)
+        dense = operator.layout.dense(multipoles)
+        at = operator.positions
+        values = []
+        for width, kernels in zip(self.widths, self.kernels):
+            value = COULOMB * _potential(kernels, at, at, dense, self.l_max)
+            if not own:
+                target = jnp.full_like(operator.width, width)
+                value = value - on_site_response(dense, operator.width, target, self.l_max)
+            values.append(value)
+        return operator.layout.nodes(jnp.stack(values, axis=2))
 
 
 def _kernels(

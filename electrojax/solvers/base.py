@@ -13,6 +13,7 @@ from electrojax.solvers.latent import LatentCharges
 from electrojax.solvers.local import LocalCharges
 from electrojax.solvers.none import NoCharges
 from electrojax.solvers.qeq import ChargeEquilibration
+from electrojax.solvers.scf import SelfConsistentField
 from electrojax.solvers.split import SplitCharges
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.types import Boundary, Frame, System
@@ -84,5 +85,6 @@ SOLVERS: dict[str, type[nn.Module]] = {
     "latent": LatentCharges,
     "qeq": ChargeEquilibration,
     "functional": EnergyFunctional,
+    "scf": SelfConsistentField,
 }
 """Kind -> module. A new solver is one file, one line here and one YAML."""

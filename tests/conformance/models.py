@@ -30,9 +30,27 @@ SOLVERS = {
     "qeq-bounded": {"kind": "qeq", "tolerance": 1e-11, "transfers": "bounded"},
     "qeq-soft": {"kind": "qeq", "tolerance": 1e-11, "transfers": "soft_fragments"},
     "functional": {"kind": "functional", "tolerance": 1e-11, "terms": 3, "rank": 2},
+    "scf": {"kind": "scf", "tolerance": 1e-11, "rank": 2, "terms": 3},
+    "scf-potential": {
+        "kind": "scf",
+        "tolerance": 1e-11,
+        "charge_control": "fixed_potential",
+        "energy": "functional",
+    },
+    "scf-free": {
+        "kind": "scf",
+        "response": "free",
+        "tolerance": 1e-11,
+        "rank": 2,
+        "energy": "perceptron",
+        "receiver_norms": [8.0, 4.0, 8.0, 4.0],
+    },
 }
-COULOMB = {"qeq-potential": {"counter_charge": "plane", "counter_heights": [11.0]}}
+_COUNTER = {"counter_charge": "plane", "counter_heights": [11.0]}
+COULOMB = {"qeq-potential": _COUNTER, "scf-potential": _COUNTER}
 """Options of the Coulomb sum beyond the common ones: a slab at fixed potential needs a counter."""
+FIXED_POTENTIAL = ("qeq-potential", "scf-potential")
+"""Solvers whose total charge is an output."""
 CHARGES_ALONE = ("qeq-bounded", "qeq-soft")
 """Solvers that know l_max 0 only."""
 STATISTICS = Statistics(

@@ -1,0 +1,284 @@
+"""Self-consistent fields: densities that respond to the potential that they make."""
+
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from electrojax.electrostatics.contract import receivers
+from electrojax.electrostatics.coulomb import CoulombOperator
+from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.field import field_coupling
+from electrojax.errors import ConfigError
+from electrojax.nn.features import Features
+from electrojax.nn.options import option, runtime
+from electrojax.nn.readout import MultipoleReadout
+from electrojax.solvers.constraint import at_atoms, charge_constraint, check_charges
+from electrojax.solvers.energy_readout import PolarisationEnergy
+from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
+from electrojax.solvers.hardness import ElementTable, Hardness
+from electrojax.solvers.local import irreps
+from electrojax.solvers.mixing import mixed, newton_krylov
+from electrojax.solvers.qeq import DENSE_BELOW
+from electrojax.solvers.quadratic import (
+    QuadraticEnergy,
+    field_potentials,
+    wants_long_waves,
+)
+from electrojax.solvers.response_map import ResponseReadout
+from electrojax.solvers.self_consistent import FreeResponse, SymmetricResponse, symmetric_response
+from electrojax.solvers.state import ChargeGuess, ChargeState, SolverReport
+from electrojax.solvers.variational import concluded as minimum_found
+from electrojax.solvers.variational import levels as multipliers_of
+from electrojax.solvers.variational import quadratic_minimum, stationary_energies
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
+from electrojax.typing import Array
+
+HARDNESS_FLOOR = 0.1
+"""eV/(e·Å^l)², the ε of H = ε1 + L Lᵀ."""
+
+Found = tuple[Array, Array, SolverReport]
+"""Multipoles [N, M], levels [N] of each group, and how they were found."""
+
+
+class SelfConsistentField(nn.Module):
+    """Multipoles p = p_loc + Δ(v[p] + v_ext + μ): a local density and its response.
+
+    ``symmetric``: Δ(v) = −H⁻¹ v with a positive definite block H per atom and v averaged over the
+    density's own Gaussians, so that one solution exists, the minimum of ½⟨p, (A + H) p⟩ −
+    ⟨H p_loc, p⟩. ``free``: signed responses to receivers of several widths without the atom's own
+    potential, as in Baldwin et al., arXiv 2603.14700; solutions may be none, or several. The energy
+    is read from the converged density: E = E_short + ½⟨p, A p⟩ − E_field·P + Σ_i e_i, and at fixed
+    potential Ω = E + μQ.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = (
+        "charges",
+        "multipoles",
+        "dipole",
+        "polarization",
+        "fermi_level",
+    )
+    uses_coulomb: ClassVar[bool] = True
+    field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
+
+    charge_control: Literal["fixed_charge", "fixed_potential"] = option(
+        "fixed_charge",
+        "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
+        "given and the charge is an output",
+    )
+    response: Literal["symmetric", "free"] = option(
+        "symmetric",
+        "symmetric: positive definite hardness, one solution; free: signed, several receivers",
+    )
+    update: Literal["affine", "one_body", "many_body"] = option(
+        "affine", "of the free response: affine in the potentials, a function, with messages"
+    )
+    energy: Literal["quadratic", "perceptron", "coulomb", "functional"] = option(
+        "quadratic",
+        "quadratic, perceptron: learned, of density and potential; coulomb: none beyond Coulomb; "
+        "functional: the one that a symmetric response minimises",
+    )
+    rank: int = option(4, "vectors that couple an atom's charge with its dipole", minimum=0)
+    terms: int = option(8, "invariants of the energy", minimum=1)
+    receiver_widths: tuple[float, ...] = option(
+        (1.5, 3.0), "Å, of the free response; not below the width of the density", positive=True
+    )
+    receiver_norms: tuple[float, ...] = option(
+        (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"
+    )
+    on_site: bool = option(False, "receivers of the free response feel their own atom's density")
+    mixing: Literal["krylov", "anderson", "linear"] = option(
+        "krylov", "krylov: linear solves, in Newton steps where the map is not affine"
+    )
+    mixing_fraction: float = option(0.25, "damping of mixing and unroll", positive=True, maximum=1)
+    history: int = option(5, "differences that Anderson mixing keeps", minimum=1)
+    tolerance: float = option(1.0e-6, "largest residual F(p) − p of a charge, e", positive=True)
+    max_steps: int = option(200, "products of a linear solve, or updates of mixing", minimum=1)
+    max_newton: int = option(20, "Newton steps of a map that is not affine", minimum=1)
+    linear_solver: Literal["auto", "dense", "cg"] = option(
+        "auto", "of the symmetric response; dense: Cholesky; cg: conjugate gradients; auto: by size"
+    )
+    unroll_steps: int = option(10, "updates of gradient unroll", minimum=1)
+    gradient: Literal["implicit", "direct", "unroll"] = runtime(
+        "implicit",
+        "direct: one update of the guess; unroll: through some updates; implicit: at the solution",
+    )
+    l_max: int = runtime(0, "highest multipole order of the density")
+    width: float = runtime(1.5, "width of the Gaussians, Å")
+    cutoff: float = runtime(0.0, "cutoff of the edges, Å")
+
+    @property
+    def uses_receivers(self) -> bool:
+        """Whether the Coulomb operator has to receive with other widths."""
+        return self.response == "free"
+
+    def check(self, frame: Frame) -> None:
+        """Raises an error if a structure lacks what its charges are fixed by, or options clash."""
+        check_charges(frame, self.charge_control, False)
+        if self.response == "symmetric" and self.update != "affine":
+            raise ConfigError(
+                f'model.solver: update "{self.update}" needs response "free"; a symmetric response '
+                "is affine"
+            )
+        if self.response == "symmetric":
+            return
+        if self.energy == "functional":
+            raise ConfigError(
+                'model.solver: energy "functional" needs response "symmetric"; a free response '
+                "minimises nothing: choose quadratic, perceptron or coulomb"
+            )
+        if min(self.receiver_widths, default=0.0) < self.width:
+            raise ConfigError(
+                f"model.solver.receiver_widths: {list(self.receiver_widths)} Å; needed at least "
+                f"one, and none below the width of the density, {self.width:g} Å, for which the "
+                "k-vectors are chosen"
+            )
+        needed = len(self.receiver_widths) * (self.l_max + 1)
+        if self.receiver_norms and len(self.receiver_norms) != needed:
+            raise ConfigError(
+                f"model.solver.receiver_norms: {len(self.receiver_norms)} numbers; needed "
+                f"{needed}, one per width and order, or none"
+            )
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Features,
+        system: System,
+        coulomb: CoulombOperator,
+        guess: ChargeGuess | None,
+    ) -> ChargeState:
+        """Returns the self-consistent density and the terms of its energy."""
+        problem = self._problem(features, system, coulomb)
+        start = problem.local if guess is None else guess.multipoles.sum(axis=1)
+        given = jnp.zeros(system.n_graphs, start.dtype) if guess is None else guess.fermi_level
+        found = self._found(problem, start, level_at_start(problem, given))
+        multipoles, multipliers, report = found
+        energies = self._energies(features, problem, multipoles, multipliers)
+        level = mean_level(problem, multipliers)
+        width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
+        density = ChargeDensity(multipoles[:, None, :], width)
+        mask = jnp.asarray(system.node_mask)
+        return ChargeState(
+            density, energies, level, jnp.where(mask, at_atoms(level, system), 0.0), report
+        )
+
+    def _problem(self, features: Features, system: System, coulomb: CoulombOperator) -> Any:
+        local = MultipoleReadout(irreps(self.l_max), name="local")(features)
+        local = local.at[:, 0].add(ElementTable(0.0, name="charge")(system, local.dtype))
+        local = jnp.where(jnp.asarray(system.node_mask)[:, None], local, 0.0)
+        if self.response == "free":
+            return self._free(features, system, coulomb, local)
+        blocks = Hardness(self.l_max, rank=self.rank, name="hardness")(features, system)
+        blocks = blocks + HARDNESS_FLOOR * jnp.eye(local.shape[1], dtype=local.dtype)
+        small = system.graph_nodes * local.shape[1] <= DENSE_BELOW
+        energy = QuadraticEnergy(
+            system=system,
+            coulomb=coulomb,
+            hardness=blocks,
+            drive=jnp.einsum("nij,nj->ni", blocks, local),
+            field=field_coupling(system, self.cutoff),
+            constraint=charge_constraint(system, False),
+            width=self.width,
+            max_steps=self.max_steps,
+            dense={"auto": small, "dense": True, "cg": False}[self.linear_solver],
+            long_waves=wants_long_waves(system),
+        )
+        return symmetric_response(energy, local)
+
+    def _free(
+        self, features: Features, system: System, coulomb: CoulombOperator, local: Array
+    ) -> FreeResponse:
+        widths = len(self.receiver_widths)
+        readout = ResponseReadout(
+            self.l_max, widths, self.rank, self.update, self.cutoff, name="response"
+        )
+        norms = jnp.asarray(self.receiver_norms or [1.0] * (widths * (self.l_max + 1)), local.dtype)
+        orders = jnp.asarray([l for l in range(self.l_max + 1) for _ in range(2 * l + 1)])
+        return FreeResponse(
+            system=system,
+            coulomb=coulomb,
+            receive=receivers(coulomb, self.receiver_widths, self.l_max, self.on_site),
+            local=local,
+            response=readout(features, system),
+            field=field_coupling(system, self.cutoff),
+            constraint=charge_constraint(system, False),
+            norms=norms.reshape(widths, -1)[:, orders],
+            width=self.width,
+            max_steps=self.max_steps,
+        )
+
+    def _found(self, problem: Any, start: Array, levels: Array) -> Found:
+        if self.gradient != "implicit":
+            return self._updated(problem, start, levels)
+        frozen, start, levels = jax.lax.stop_gradient((problem, start, levels))
+        if self.mixing == "krylov" and isinstance(problem, SymmetricResponse):
+            multipoles, report = quadratic_minimum(problem.energy, start, self.tolerance)
+            return multipoles, multipliers_of(problem.energy, multipoles), report
+        if self.mixing == "krylov":
+            found = newton_krylov(frozen, start, levels, self.tolerance, self.max_newton)
+        else:
+            history = self.history if self.mixing == "anderson" else 0
+            limits = (self.tolerance, self.max_steps, self.mixing_fraction, history)
+            found = mixed(frozen, start, levels, *limits)
+        if not isinstance(problem, SymmetricResponse):
+            return concluded(problem, *found, self.tolerance)
+        steady = jnp.where(jnp.isfinite(found[0]), found[0], 0.0)
+        multipoles, report = minimum_found(problem.energy, steady, found[2], self.tolerance)
+        return multipoles, multipliers_of(problem.energy, multipoles), report
+
+    def _updated(self, problem: Any, start: Array, levels: Array) -> Found:
+        """One update of the guess, or a few damped ones, differentiated through."""
+        steps, fraction = 1, 1.0
+        if self.gradient == "unroll":
+            steps, fraction = self.unroll_steps, self.mixing_fraction
+        multipoles, levels = unrolled(problem, start, levels, steps, fraction)
+        frozen = jax.lax.stop_gradient((problem, multipoles, levels))
+        left = size(frozen[0], residual(*frozen)[:, :-1])
+        # Nothing was to converge: the loss keeps every structure.
+        every = jnp.ones(left.shape, dtype=bool)
+        return multipoles, levels, SolverReport(every, jnp.full(left.shape, steps), left)
+
+    def _energies(
+        self, features: Features, problem: Any, multipoles: Array, multipliers: Array
+    ) -> dict[str, Array]:
+        system = problem.system
+        if self.energy == "functional":
+            if self.gradient == "implicit":
+                return stationary_energies(multipoles, multipliers, problem.energy)
+            return problem.energy.energies(multipoles, jnp.zeros_like(multipliers))
+        charge = graph_sum(multipoles[:, 0], system)
+        energies = {
+            "coulomb": problem.coulomb.energy(multipoles),
+            "field": problem.field.energy(multipoles, system),
+            "reservoir": problem.reservoir() * charge,
+        }
+        if self.energy == "coulomb":
+            return energies
+        hidden = (32, 32) if self.energy == "perceptron" else ()
+        readout = PolarisationEnergy(self.l_max, self.width, self.terms, hidden, name="energy")
+        potential = self._potential(problem, multipoles, multipliers)
+        values = readout(features, multipoles - problem.local, potential)
+        return {**energies, "polarisation": graph_sum(values, system)}
+
+    def _potential(self, problem: Any, multipoles: Array, multipliers: Array) -> Array:
+        """What acts on every atom's own Gaussians [N, M] V/Å^l, field and level included."""
+        values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
+        values = values + problem.constraint.spread(multipliers, multipoles)
+        values = values.at[:, 0].add(at_atoms(problem.reservoir(), problem.system))
+        return jnp.where(jnp.asarray(problem.system.node_mask)[:, None], values, 0.0)
+
+
+def mean_level(problem: Any, multipliers: Array) -> Array:
+    """Returns μ = −∂E/∂Q [G] in eV: the given one at fixed potential, that of the constraint else.
+
+    Args:
+        problem: a ResponseProblem with a reservoir.
+        multipliers: [N] eV/e, of its constraint.
+    """
+    system = problem.system
+    spread = problem.constraint.spread(multipliers, problem.local)[:, 0]
+    atoms = jnp.maximum(graph_sum(jnp.ones_like(spread), system), 1)
+    return problem.reservoir() + graph_sum(spread, system) / atoms
