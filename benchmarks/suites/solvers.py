@@ -116,5 +116,7 @@ def rows(options: Namespace) -> list[dict]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             config = configured(case, model, renamed, options.data)
-            found.append(trained(label, config, Path(folder)))
+            row = trained(label, config, Path(folder))
+        print(json.dumps(row), flush=True)  # a cut-off run has at least shown what it found
+        found.append(row)
     return found
