@@ -8,6 +8,36 @@ from typing import Any, Self
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class StartUp:
+    """A context around a whole command, in which both signals act as Ctrl-C and are remembered.
+
+    Python drops an exception that is raised inside a callback of the garbage collector, so that a
+    KeyboardInterrupt can be lost while a program is compiled; what came is then still known to the
+    :class:`Interruption` that starts later.
+    """
+
+    came = False
+
+    def __enter__(self) -> Self:
+        StartUp.came = False
+        self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        StartUp.came = False
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        StartUp.came = True
+        raise KeyboardInterrupt
+
+
 class Interruption:
     """A context in which the first signal sets a flag and the second one stops at once.
 
@@ -27,6 +57,7 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
+            self.requested = self.requested or StartUp.came
         return self
 
     def __exit__(
