@@ -35,7 +35,7 @@ def main() -> None:
     130 interrupted and resumable.
     """
     try:
-        # Runs take both signals in between their steps; outside of them SIGTERM acts as Ctrl-C does.
+        # Runs take both signals between their steps; outside of them SIGTERM acts as Ctrl-C does.
         with StartUp():
             app()()
     except ElectrojaxError as error:
