@@ -9,18 +9,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StartUp:
-    """A context around a whole command, in which both signals act as Ctrl-C and are remembered.
+    """A context around the whole of a run, in which the first signal only leaves a mark.
 
-    Python drops an exception that is raised inside a callback of the garbage collector, so that a
-    KeyboardInterrupt can be lost while a program is compiled; what came is then still known to the
-    :class:`Interruption` that starts later.
+    A KeyboardInterrupt may come at a place where Python drops it (a callback of the garbage
+    collector, while a program is compiled) or remembers it until the exit (code made by ``exec``).
+    So the first signal is noted, for :meth:`check` and for the :class:`Interruption` that starts
+    later, and the second one stops at once.
     """
 
     came = False
 
     def __enter__(self) -> Self:
         StartUp.came = False
-        self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
+        self._previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
         return self
 
     def __exit__(
@@ -33,9 +36,16 @@ class StartUp:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @staticmethod
+    def check() -> None:
+        """Raises a KeyboardInterrupt if a signal has come; called where nothing can be lost."""
+        if StartUp.came:
+            raise KeyboardInterrupt
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if StartUp.came:
+            raise KeyboardInterrupt
         StartUp.came = True
-        raise KeyboardInterrupt
 
 
 class Interruption:

@@ -1,40 +1,32 @@
-"""Signals that Python drops are not lost."""
+"""Signals that come before a run has started."""
 
 import os
 import signal
-import sys
 
 import pytest
 
 from electrojax.interruption import Interruption, StartUp
 
 
-class Collected:
-    """Gets a signal while it is being collected, where exceptions are ignored."""
-
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-        for _ in range(1000):  # the handler runs between two bytecodes
-            pass
+def deliver(number):
+    """Sends a signal to this process and waits until its handler has run."""
+    os.kill(os.getpid(), number)
+    for _ in range(1000):  # handlers run between two bytecodes
+        pass
 
 
-def test_a_signal_whose_exception_was_dropped_stops_the_run_that_follows(monkeypatch):
-    dropped = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: dropped.append(event.exc_type))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_run_stops_it_at_its_first_check(number):
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     with StartUp():
-        Collected()
-        assert dropped == [KeyboardInterrupt]
+        deliver(number)
         with Interruption() as interruption:
             assert interruption.requested and not interruption.forced
+        with pytest.raises(KeyboardInterrupt):
+            StartUp.check()
+        with pytest.raises(KeyboardInterrupt):
+            deliver(number)
     with Interruption() as interruption:
         assert not interruption.requested
+    StartUp.check()
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-
-def test_outside_of_a_run_both_signals_act_as_ctrl_c():
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with pytest.raises(KeyboardInterrupt), StartUp():
-            os.kill(os.getpid(), number)
-            for _ in range(1000):
-                pass

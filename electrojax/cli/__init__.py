@@ -1,11 +1,11 @@
 """The command line: one short file per verb, heavy imports inside the verb."""
 
+import signal
 import sys
 
 import typer
 
 from electrojax.errors import ConvergenceError, ElectrojaxError
-from electrojax.interruption import StartUp
 
 EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -34,10 +34,10 @@ def main() -> None:
     Exit codes: 0 done, 2 configuration or data wrong and nothing started, 3 numerical failure,
     130 interrupted and resumable.
     """
+    # Runs take both signals between their steps; outside of them SIGTERM acts as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        # Runs take both signals between their steps; outside of them SIGTERM acts as Ctrl-C does.
-        with StartUp():
-            app()()
+        app()()
     except ElectrojaxError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_NUMERICAL if isinstance(error, ConvergenceError) else EXIT_WRONG_INPUT
@@ -45,3 +45,5 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume auto continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

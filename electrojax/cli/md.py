@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from electrojax.cli.options import SetOption
+from electrojax.interruption import StartUp
 
 
 def md(
@@ -16,6 +17,7 @@ def md(
     ] = "never",
 ) -> None:
     """Simulate molecular dynamics with a trained model, as a file describes."""
-    from electrojax.config.simulation import run_md
+    with StartUp():
+        from electrojax.config.simulation import run_md
 
-    run_md(run, set_ or [], resume, print)
+        run_md(run, set_ or [], resume, print)

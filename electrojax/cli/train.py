@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from electrojax.cli.options import SetOption
+from electrojax.interruption import StartUp
 
 
 def train(
@@ -16,6 +17,7 @@ def train(
     ] = "never",
 ) -> None:
     """Train a model as a file describes, then evaluate and plot it."""
-    from electrojax.config.runner import run_training
+    with StartUp():
+        from electrojax.config.runner import run_training
 
-    run_training(run, set_ or [], resume, print)
+        run_training(run, set_ or [], resume, print)

@@ -12,6 +12,7 @@ from electrojax.analysis import plots
 from electrojax.config.build import Job, build_training, open_job
 from electrojax.config.folder import run_folder
 from electrojax.errors import ConfigError
+from electrojax.interruption import StartUp
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
@@ -49,6 +50,7 @@ def run_training(path: Path, overrides: Sequence[str], resume: str, report: Repo
     started = time.monotonic()
     job = open_job(path, overrides)
     state, stages, selection = build_training(job)
+    StartUp.check()
     for warning in job.warnings:
         report(f"warning: {warning}")
     with run_folder(job, resume == "auto") as existed:

@@ -21,6 +21,7 @@ from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover,
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
+from electrojax.interruption import StartUp
 from electrojax.locking import lock_folder
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
@@ -68,6 +69,7 @@ def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) 
     loaded = load_md(path, overrides)
     with jax.enable_x64(True):
         job, warnings = build_md(loaded)
+        StartUp.check()
         for warning in warnings:
             report(f"warning: {warning}")
         _refuse_used(job, resume)
