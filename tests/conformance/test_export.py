@@ -11,7 +11,7 @@ from electrojax.system.batching import capacity_for, collate
 from electrojax.training.optimizer import make_optimizer
 from electrojax.training.step import Controls, init_state, make_train_step
 from tests.conformance import models
-from tests.conformance.test_conformance import BOUNDARIES, every_case, structure
+from tests.conformance.test_conformance import BOUNDARIES, cases, every_case, structure
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -28,7 +28,7 @@ def check(function, *arguments):
     assert "f64" not in text and "complex" not in text, "double precision in a float32 program"
 
 
-@every_case
+@cases("s")
 def test_prediction_exports(backbone, solver, boundary):
     model = models.potential(backbone, solver, "float32")
     system = batch_of(model, boundary, solver).system
