@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
+from pathlib import Path
 
 # Two cores: XLA's own threads on top of pytest-xdist workers only get in each other's way.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
@@ -23,3 +25,21 @@ def x64():
 def rng():
     """A random generator with a fixed seed."""
     return np.random.default_rng(20261121)
+
+
+MAPPED = Path("/proc/self/maps")
+MOST_MAPPED = 30_000
+"""Half of what Linux allows a process by default (vm.max_map_count)."""
+
+
+@pytest.fixture(autouse=True)
+def room_for_programs():
+    """Drops compiled programs before there are so many that the compiler cannot map another.
+
+    Every program that XLA compiles on a CPU keeps memory mapped; at the kernel's limit LLVM ends
+    the process with a segmentation fault.
+    """
+    yield
+    if MAPPED.exists() and MAPPED.read_bytes().count(b"\n") > MOST_MAPPED:
+        jax.clear_caches()
+        gc.collect()
