@@ -11,6 +11,7 @@ from electrojax.nn.features import Features
 from electrojax.solvers.functional import EnergyFunctional
 from electrojax.solvers.latent import LatentCharges
 from electrojax.solvers.local import LocalCharges
+from electrojax.solvers.non_scf import FieldUpdates
 from electrojax.solvers.none import NoCharges
 from electrojax.solvers.qeq import ChargeEquilibration
 from electrojax.solvers.scf import SelfConsistentField
@@ -86,5 +87,6 @@ SOLVERS: dict[str, type[nn.Module]] = {
     "qeq": ChargeEquilibration,
     "functional": EnergyFunctional,
     "scf": SelfConsistentField,
+    "non_scf": FieldUpdates,
 }
 """Kind -> module. A new solver is one file, one line here and one YAML."""

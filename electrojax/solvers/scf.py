@@ -26,6 +26,7 @@ from electrojax.solvers.quadratic import (
     field_potentials,
     wants_long_waves,
 )
+from electrojax.solvers.receivers import check_receivers, receiver_units
 from electrojax.solvers.response_map import ResponseReadout
 from electrojax.solvers.self_consistent import FreeResponse, SymmetricResponse, symmetric_response
 from electrojax.solvers.state import ChargeGuess, ChargeState, SolverReport
@@ -129,18 +130,7 @@ class SelfConsistentField(nn.Module):
                 'model.solver: energy "functional" needs response "symmetric"; a free response '
                 "minimises nothing: choose quadratic, perceptron or coulomb"
             )
-        if min(self.receiver_widths, default=0.0) < self.width:
-            raise ConfigError(
-                f"model.solver.receiver_widths: {list(self.receiver_widths)} Å; needed at least "
-                f"one, and none below the width of the density, {self.width:g} Å, for which the "
-                "k-vectors are chosen"
-            )
-        needed = len(self.receiver_widths) * (self.l_max + 1)
-        if self.receiver_norms and len(self.receiver_norms) != needed:
-            raise ConfigError(
-                f"model.solver.receiver_norms: {len(self.receiver_norms)} numbers; needed "
-                f"{needed}, one per width and order, or none"
-            )
+        check_receivers(self.receiver_widths, self.receiver_norms, self.width, self.l_max)
 
     @nn.compact
     def __call__(
@@ -195,8 +185,7 @@ class SelfConsistentField(nn.Module):
         readout = ResponseReadout(
             self.l_max, widths, self.rank, self.update, self.cutoff, name="response"
         )
-        norms = jnp.asarray(self.receiver_norms or [1.0] * (widths * (self.l_max + 1)), local.dtype)
-        orders = jnp.asarray([l for l in range(self.l_max + 1) for _ in range(2 * l + 1)])
+        norms = receiver_units(self.receiver_norms, self.receiver_widths, self.l_max, local.dtype)
         return FreeResponse(
             system=system,
             coulomb=coulomb,
@@ -205,7 +194,7 @@ class SelfConsistentField(nn.Module):
             response=readout(features, system),
             field=field_coupling(system, self.cutoff),
             constraint=charge_constraint(system, False),
-            norms=norms.reshape(widths, -1)[:, orders],
+            norms=norms,
             width=self.width,
             max_steps=self.max_steps,
         )

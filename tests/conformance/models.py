@@ -45,6 +45,15 @@ SOLVERS = {
         "energy": "perceptron",
         "receiver_norms": [8.0, 4.0, 8.0, 4.0],
     },
+    "non-scf": {"kind": "non_scf", "channels": 4, "receiver_norms": [8.0, 4.0, 8.0, 4.0]},
+    "non-scf-signed": {
+        "kind": "non_scf",
+        "channels": 4,
+        "fukui": "signed",
+        "spin": False,
+        "energy": "coulomb",
+        "on_site": True,
+    },
 }
 _COUNTER = {"counter_charge": "plane", "counter_heights": [11.0]}
 COULOMB = {"qeq-potential": _COUNTER, "scf-potential": _COUNTER}

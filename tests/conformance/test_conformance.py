@@ -41,6 +41,8 @@ EVERYDAY: dict[str, dict[str, str]] = {
     "scf": {"periodic": "pg", "slab": "s"},
     "scf-potential": {"open": "g"},
     "scf-free": {"open": ""},
+    "non-scf": {"open": "g", "periodic": "s"},
+    "non-scf-signed": {"slab": "p"},
 }
 """Boundaries of the default run, with the light backbone: every option of every kind, somewhere.
 
