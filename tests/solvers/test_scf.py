@@ -219,6 +219,32 @@ def test_a_warm_start_saves_products(x64, update):
     np.testing.assert_allclose(warm.density.multipoles, cold.density.multipoles, atol=1e-8)
 
 
+@pytest.mark.parametrize("response", ["symmetric"])
+def test_wild_parameters_and_atoms_on_top_of_each_other_leave_numbers(x64, response):
+    """A pair at one place, one alone, and padding: energies, forces and their report are finite."""
+    frames = [cluster(), testing.cluster(np.random.default_rng(2), n=1, total_charge=-1.0)]
+    system, features = system_of(frames, nodes=2, graphs=1), features_of(8)
+    positions = jnp.asarray(system.positions).at[1].set(system.positions[0])
+    solver = SelfConsistentField(
+        response=response, update="affine" if response == "symmetric" else "one_body",
+        receiver_widths=(1.1, 2.0), max_newton=5, **COMMON
+    )  # fmt: skip
+    params = random_params(solver, system, features)
+    run = run_of(solver, features)
+
+    def energy(positions, params):
+        state = run(params, replace(system, positions=positions))
+        return jnp.sum(energy_of(state)), state
+
+    slope = jax.jit(jax.grad(energy, has_aux=True))
+    for size in (1.0, 40.0):
+        forces, state = slope(positions, jax.tree.map(lambda x, s=size: s * x, params))
+        assert np.all(np.isfinite(forces)) and np.all(np.isfinite(energy_of(state)))
+        charges = np.asarray(state.density.multipoles)[:, 0, 0]
+        np.testing.assert_allclose(charges[:5].sum(), 0.6, atol=1e-9)
+        np.testing.assert_allclose(charges[5:], [-1.0, 0.0, 0.0], atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
