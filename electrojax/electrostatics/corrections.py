@@ -72,6 +72,7 @@ class CorrectedOperator:
 
     def _rows(self, width: Array, l_max: int) -> Array:
         rows = self.moments[..., : (l_max + 1) ** 2]
+        width = jnp.asarray(width, rows.dtype)
         return rows.at[..., 0].add(self.spread * width[..., None] ** 2)
 
     def _total(self, dense: Array) -> Array:
