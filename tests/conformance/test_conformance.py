@@ -38,11 +38,8 @@ EVERYDAY: dict[str, dict[str, str]] = {
     "qeq-bounded": {"open": "p"},
     "qeq-soft": {"slab": "g"},
     "functional": {"open": "g", "periodic": "s", "slab": "p"},
-    "scf": {"periodic": "pg", "slab": "s"},
-    "scf-potential": {"open": "g"},
-    "scf-free": {"open": ""},
-    "non-scf": {"open": "g", "periodic": "s"},
-    "non-scf-signed": {"slab": "p"},
+    "scf": {"periodic": ""},
+    "non-scf": {"open": ""},
 }
 """Boundaries of the default run, with the light backbone: every option of every kind, somewhere.
 
