@@ -8,7 +8,32 @@ from typing import Any, Self
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StartUp:
+class SignalContext:
+    """A context in which both signals go to ``_receive``, and afterwards to whom they went before.
+
+    Outside the main thread, where Python delivers no signals, it does nothing.
+    """
+
+    def __enter__(self) -> Self:
+        self._previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+
+class StartUp(SignalContext):
     """A context around the whole of a run, in which the first signal only leaves a mark.
 
     A KeyboardInterrupt may come at a place where Python drops it (a callback of the garbage
@@ -21,10 +46,7 @@ class StartUp:
 
     def __enter__(self) -> Self:
         StartUp.came = False
-        self._previous: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
-        return self
+        return super().__enter__()
 
     def __exit__(
         self,
@@ -33,8 +55,7 @@ class StartUp:
         traceback: TracebackType | None,
     ) -> None:
         StartUp.came = False
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        super().__exit__(kind, error, traceback)
 
     @staticmethod
     def check() -> None:
@@ -43,16 +64,14 @@ class StartUp:
             raise KeyboardInterrupt
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if StartUp.came:
-            raise KeyboardInterrupt
+        StartUp.check()
         StartUp.came = True
 
 
-class Interruption:
+class Interruption(SignalContext):
     """A context in which the first signal sets a flag and the second one stops at once.
 
-    An exception in the middle of a step would lose its donated state, hence the flag. Outside the
-    main thread, where Python delivers no signals, the context does nothing.
+    An exception in the middle of a step would lose its donated state, hence the flag.
 
     Attributes:
         requested: whether a signal has come.
@@ -62,22 +81,11 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
         self.forced = False
-        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._receive) for s in SIGNALS}
-            self.requested = self.requested or StartUp.came
+        super().__enter__()
+        self.requested = self.requested or (bool(self._previous) and StartUp.came)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -5,13 +5,15 @@ each row changes in it. The paths in it are taken below the folder given by --da
 """
 
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+
+import yaml
+
+from benchmarks.suites.accuracy import trained
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "solvers"
 
@@ -56,8 +58,6 @@ def variants() -> Iterator[tuple[str, str, dict[str, dict], dict[str, str]]]:
 
 def configured(case: str, model: dict[str, dict], renamed: dict[str, str], data: Path) -> dict:
     """Returns the training file of a row, its data paths absolute."""
-    import yaml
-
     plain = yaml.safe_load((CASES / f"{case}.yaml").read_text())
     # The kind of solver is a whole block: the common arm's own must not be merged into it.
     plain["include"] = [
@@ -77,30 +77,6 @@ def configured(case: str, model: dict[str, dict], renamed: dict[str, str], data:
     return plain
 
 
-def trained(name: str, config: dict, folder: Path) -> dict:
-    """Returns the row of one training run: errors on the held-out set, cost and size."""
-    import yaml
-
-    file = folder / "run.yaml"
-    config["run"]["dir"] = str(folder)
-    file.write_text(yaml.safe_dump(config))
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "electrojax.cli", "train", str(file)], check=True)
-    records = [
-        json.loads(line)
-        for line in (folder / config["run"]["name"] / "metrics.jsonl").read_text().splitlines()
-    ]
-    epochs = [r for r in records if not r.get("final")]
-    kept = ("_rmse", "_relative", "_r2", "scf/steps", "scf/unconverged")
-    return {
-        "row": name,
-        "epochs": len(epochs),
-        "wall_s": time.perf_counter() - start,
-        "step_ms": epochs[-1].get("time/step_ms"),
-        **{k: v for k, v in records[-1].items() if k.endswith(kept)},
-    }
-
-
 def rows(options: Namespace) -> list[dict]:
     """Returns a row per case and variant.
 
@@ -116,7 +92,10 @@ def rows(options: Namespace) -> list[dict]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             config = configured(case, model, renamed, options.data)
-            row = trained(label, config, Path(folder))
+            config["run"]["dir"] = folder
+            file = Path(folder) / "run.yaml"
+            file.write_text(yaml.safe_dump(config))
+            row = {"row": label, **trained(file, Path(folder) / config["run"]["name"])}
         print(json.dumps(row), flush=True)  # a cut-off run has at least shown what it found
         found.append(row)
     return found

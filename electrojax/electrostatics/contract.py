@@ -1,5 +1,6 @@
 """What every Coulomb engine and its operators promise."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -55,6 +56,19 @@ class ReceivingOperator(CoulombOperator, Protocol):
             [N, W, (l_max + 1)²], or [N, C, W, (l_max + 1)²] for each channel alone, V/Å^l.
         """
         ...
+
+
+def check_receivable(widths: Sequence[float], narrowest: float) -> None:
+    """Checks receivers against the narrowest one that the waves of an operator were chosen for.
+
+    Raises:
+        ConfigError: if one is narrower; an infinite ``narrowest`` was never announced.
+    """
+    if min(widths) < narrowest < math.inf:
+        raise ConfigError(
+            f"a receiver of width {min(widths):g} Å; needed at least the engine's "
+            f"narrowest_receiver, {narrowest:g} Å"
+        )
 
 
 def receiving(operator: CoulombOperator) -> ReceivingOperator:

@@ -85,6 +85,17 @@ def each_channel(function: Callable[[Array], Array], multipoles: Array) -> Array
     return jax.vmap(function, in_axes=1, out_axes=1)(multipoles)
 
 
+def felt_by_channels(values: Array, multipoles: Array) -> Array:
+    """Returns potentials [N, M] in the shape of multipoles: every channel feels the same."""
+    return values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
+
+
+def of_one_width(multipoles: Array, width: float) -> ChargeDensity:
+    """Returns the density of multipoles [N, M] or [N, C, M] e·Å^l, with one width in Å."""
+    channels = multipoles if multipoles.ndim == 3 else multipoles[:, None, :]
+    return ChargeDensity(channels, jnp.full(len(channels), width, channels.dtype))
+
+
 def total_charge(density: ChargeDensity, system: System) -> Array:
     """Returns the charge of every structure, Q = Σ_i q_i.
 

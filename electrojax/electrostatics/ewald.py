@@ -20,6 +20,7 @@ from electrojax.electrostatics.density import (
     check_components,
     check_order,
     each_channel,
+    felt_by_channels,
     summed_channels,
 )
 from electrojax.electrostatics.gaussian import on_site_response, self_potential, tail_exponent
@@ -206,9 +207,7 @@ class EwaldOperator:
         check_components(multipoles, self.l_max)
         charge = summed_channels(multipoles)
         values = self.reciprocal.potential(charge) + self._rest(charge)
-        return (
-            values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
-        )
+        return felt_by_channels(values, multipoles)
 
     def energy(self, multipoles: Array) -> Array:
         """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure.

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.krylov import atom_space, conjugate_gradient
 from electrojax.system.geometry import edge_vectors
-from electrojax.system.types import System, graph_sum
+from electrojax.system.types import System, graph_mean
 from electrojax.typing import Array
 
 STEEPNESS = 2.0
@@ -70,15 +71,29 @@ def flow_coordinates(system: System, cutoff: float, direction: Array) -> Array:
     def conductance(x: Array) -> Array:
         return diagonal * x - at_receivers(weights * x[system.senders], system)
 
+    space, scale = atom_space(system), jax.lax.stop_gradient(diagonal)[:, None]
+
+    def size(residual: Array) -> Array:
+        return space.inner(residual, residual / scale)
+
     def solve(matvec: LinearMap, right: Array) -> Array:
-        return _conjugate_gradients(matvec, right, jax.lax.stop_gradient(diagonal), system)
+        rhs = right[:, None]
+        tolerance = (50 * float(jnp.finfo(right.dtype).eps)) ** 2 * size(rhs)
+        x, _ = conjugate_gradient(
+            lambda v: matvec(v[:, 0])[:, None],
+            rhs,
+            lambda residual: residual / scale,
+            size,
+            space,
+            tolerance,
+            MAX_ITERATIONS,
+        )
+        return x[:, 0]
 
     found = jax.lax.custom_linear_solve(conductance, driven, solve, symmetric=True)
     # The mean is zero but for rounding. Taking it off keeps the transposed solve, whose right-hand
     # side is the charges, from dividing their sum by LEAK.
-    atoms = graph_sum(jnp.ones_like(found), system)
-    mean = graph_sum(found, system) / jnp.maximum(atoms, 1.0)
-    return (found - mean[system.node_graph]) * system.node_mask
+    return (found - graph_mean(found, system)[system.node_graph]) * system.node_mask
 
 
 def divergence(transfers: Array, system: System) -> Array:
@@ -98,37 +113,3 @@ def divergence(transfers: Array, system: System) -> Array:
 def at_receivers(values: Array, system: System) -> Array:
     """Returns the sums over the edges that end at every atom, [N, ...] of [E, ...]."""
     return jax.ops.segment_sum(values, system.receivers, system.n_nodes, indices_are_sorted=True)
-
-
-def _conjugate_gradients(matvec: LinearMap, right: Array, diagonal: Array, system: System) -> Array:
-    """Solves A x = b, structure by structure, with the diagonal as preconditioner.
-
-    Structures that have converged are frozen, and every inner product is a structure's own: the
-    solution does not depend on batch-mates.
-    """
-    tolerance = 50 * float(jnp.finfo(right.dtype).eps)
-
-    def inner(a: Array, b: Array) -> Array:
-        return graph_sum(a * b, system)
-
-    def ratio(a: Array, b: Array, active: Array) -> Array:
-        value = jnp.where(active, a / jnp.where(active, b, 1.0), 0.0)
-        return value[system.node_graph] * system.node_mask
-
-    first = inner(right, right / diagonal)
-
-    def active(state: tuple) -> Array:
-        return (state[3] > tolerance**2 * first) & (state[4] < MAX_ITERATIONS)
-
-    def step(state: tuple) -> tuple:
-        x, residual, search, size, count = state
-        running = active(state)
-        image = matvec(search)
-        length = ratio(size, inner(search, image), running)
-        x, residual = x + length * search, residual - length * image
-        new = jnp.where(running, inner(residual, residual / diagonal), size)
-        search = residual / diagonal + ratio(new, size, running) * search
-        return x, residual, search, new, count + 1
-
-    start = (jnp.zeros_like(right), right, right / diagonal, first, 0)
-    return jax.lax.while_loop(lambda state: jnp.any(active(state)), step, start)[0]

@@ -19,10 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.electrostatics.contract import check_receivable
 from electrojax.electrostatics.density import (
     check_components,
     check_order,
     each_channel,
+    felt_by_channels,
     summed_channels,
 )
 from electrojax.electrostatics.gaussian import fourier_factor, on_site_response, self_potential
@@ -235,9 +237,7 @@ class MeshOperator:
         mesh, adjoint = jax.vjp(self._spread, charge)
         waves = jnp.fft.rfftn(mesh, axes=(1, 2, 3)) * self.weight
         values = adjoint(self._field(waves))[0] - self._own(charge)
-        return (
-            values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
-        )
+        return felt_by_channels(values, multipoles)
 
     def energy(self, multipoles: Array) -> Array:
         """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure, by one transform.
@@ -275,11 +275,7 @@ class MeshOperator:
         """
         check_order(l_max)
         check_components(multipoles, self.l_max)
-        if min(widths) < self.narrowest_receiver < math.inf:
-            raise ConfigError(
-                f"a receiver of width {min(widths):g} Å; needed at least the engine's "
-                f"narrowest_receiver, {self.narrowest_receiver:g} Å"
-            )
+        check_receivable(widths, self.narrowest_receiver)
         squared = squared_k(frequencies(self.plan), reciprocal(jnp.asarray(self.system.cell)))
         squared = jnp.where(self.weight > 0, squared, 0.0)
         target = jnp.zeros((self.system.n_nodes, (l_max + 1) ** 2), self.weight.dtype)

@@ -11,6 +11,7 @@ from electrojax.electrostatics.density import (
     check_components,
     check_order,
     each_channel,
+    felt_by_channels,
     summed_channels,
 )
 from electrojax.electrostatics.gaussian import (
@@ -138,9 +139,7 @@ class OpenOperator:
         check_components(multipoles, self.l_max)
         dense = self.layout.dense(summed_channels(multipoles))
         values = self.layout.nodes(self._apply(dense))
-        return (
-            values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
-        )
+        return felt_by_channels(values, multipoles)
 
     def energy(self, multipoles: Array) -> Array:
         """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure.

@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.electrostatics.contract import check_receivable
 from electrojax.electrostatics.density import (
     check_components,
     check_order,
     each_channel,
+    felt_by_channels,
     summed_channels,
 )
 from electrojax.electrostatics.gaussian import (
@@ -240,9 +242,7 @@ class PeriodicOperator:
         factors, adjoint = jax.vjp(self.structure_factor, dense)
         values = adjoint(self.weight[..., None] * factors)[0] - self.on_site * dense
         values = self.layout.nodes(values)
-        return (
-            values if multipoles.ndim == 2 else jnp.broadcast_to(values[:, None], multipoles.shape)
-        )
+        return felt_by_channels(values, multipoles)
 
     def energy(self, multipoles: Array) -> Array:
         """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure, by one transform.
@@ -276,11 +276,7 @@ class PeriodicOperator:
         """
         check_order(l_max)
         check_components(multipoles, self.l_max)
-        if min(widths) < self.narrowest_receiver < math.inf:
-            raise ConfigError(
-                f"a receiver of width {min(widths):g} Å; needed at least the engine's "
-                f"narrowest_receiver, {self.narrowest_receiver:g} Å"
-            )
+        check_receivable(widths, self.narrowest_receiver)
 
         def one_channel(charge: Array) -> Array:
             dense = self.layout.dense(charge)

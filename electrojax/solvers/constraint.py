@@ -1,15 +1,27 @@
 """Sums of charges that a solver keeps: of a structure, or of each of its fragments."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import DataError
-from electrojax.system.types import Frame, System
+from electrojax.nn.options import option
+from electrojax.system.types import Frame, System, graph_mean
 from electrojax.typing import Array, struct
 
 FIXED_CHARGE, FIXED_POTENTIAL = 0, 1
 """Values of ``System.charge_control``."""
+
+
+def charge_control_option() -> Any:
+    """Returns the option ``charge_control`` of the kinds that know both ensembles."""
+    return option(
+        "fixed_charge",
+        "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
+        "given and the charge is an output",
+    )
 
 
 @struct
@@ -72,6 +84,24 @@ def charge_constraint(system: System, fragments: bool) -> ChargeConstraint:
         charges = at_atoms(jnp.asarray(system.total_charge), system)
         total = jnp.zeros_like(formal).at[group].set(charges, mode="drop")
     return ChargeConstraint(group, total, count)
+
+
+def reservoir(system: System) -> Array:
+    """Returns μ [G] in eV/e where the potential is fixed, 0 elsewhere."""
+    fixed = jnp.asarray(system.charge_control) == FIXED_POTENTIAL
+    return jnp.where(fixed, jnp.asarray(system.fermi_level), 0.0)
+
+
+def fermi_level(problem: Any, multipliers: Array) -> Array:
+    """Returns μ = −∂E/∂Q [G] in eV: the given one at fixed potential, the mean over atoms of their
+    groups' levels elsewhere.
+
+    Args:
+        problem: with a ``system`` and a ``constraint``.
+        multipliers: [N] eV/e, of the constraint's groups.
+    """
+    levels = problem.constraint.spread(multipliers, multipliers[:, None])[:, 0]
+    return reservoir(problem.system) + graph_mean(levels, problem.system)
 
 
 def at_atoms(values: Array, system: System) -> Array:

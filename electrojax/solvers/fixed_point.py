@@ -14,15 +14,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.krylov import Space
 from electrojax.solvers.constraint import ChargeConstraint
 from electrojax.solvers.gmres import gmres
-from electrojax.solvers.krylov import Space
 from electrojax.solvers.state import SolverReport
+from electrojax.solvers.variational import reachable, rounding
 from electrojax.system.types import System
 from electrojax.typing import Array
-
-_ROUNDING = 64.0
-"""Residuals below this many units of rounding are zero."""
 
 _LEVEL = 10.0
 """eV/e, the unit in which levels are unknowns: of the order of a hardness, so that the columns of
@@ -69,12 +67,6 @@ class ResponseProblem(Protocol):
 def size(problem: ResponseProblem, residual: Array) -> Array:
     """Returns the largest change [G] in e, multipoles divided by width^l."""
     return problem.space.largest(residual / problem.scale)
-
-
-def reachable(problem: ResponseProblem, multipoles: Array, tolerance: float) -> Array:
-    """Returns the tolerance [G] in e, or what rounding leaves of it."""
-    rounding = _ROUNDING * float(jnp.finfo(multipoles.dtype).eps)
-    return jnp.maximum(tolerance, rounding * problem.space.largest(multipoles))
 
 
 def balanced(problem: Any, multipoles: Array, levels: Array) -> tuple[Array, Array, Array]:
@@ -181,7 +173,7 @@ def bordered_solve(
         left, right = right, left
     rhs = left * rhs
     if tolerance is None:
-        tolerance = _ROUNDING * float(jnp.finfo(rhs.dtype).eps) * problem.space.largest(rhs)
+        tolerance = rounding(rhs) * problem.space.largest(rhs)
     x, steps = gmres(
         lambda x: left * matrix(right * x), rhs, problem.space, tolerance, problem.max_steps
     )

@@ -6,19 +6,21 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity
-from electrojax.electrostatics.field import field_coupling
+from electrojax.electrostatics.density import of_one_width
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
-from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import at_atoms, charge_constraint, check_charges
+from electrojax.solvers.constraint import (
+    at_atoms,
+    charge_control_option,
+    check_charges,
+    fermi_level,
+    reservoir,
+)
 from electrojax.solvers.convex import ConvexEnergy, ConvexReadout
-from electrojax.solvers.hardness import ElementTable, Hardness
-from electrojax.solvers.local import irreps
+from electrojax.solvers.hardness import Hardness, learned_drive
 from electrojax.solvers.newton import convex_minimum
-from electrojax.solvers.qeq import DENSE_BELOW, fermi_level
-from electrojax.solvers.quadratic import QuadraticEnergy, wants_long_waves
-from electrojax.solvers.state import ChargeGuess, ChargeState
+from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
 
@@ -33,21 +35,11 @@ class EnergyFunctional(nn.Module):
     al., arXiv 2603.14700; convexity by construction is ours.
     """
 
-    provides: ClassVar[tuple[str, ...]] = (
-        "charges",
-        "multipoles",
-        "dipole",
-        "polarization",
-        "fermi_level",
-    )
+    provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
     uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
-    charge_control: Literal["fixed_charge", "fixed_potential"] = option(
-        "fixed_charge",
-        "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
-        "given and the charge is an output",
-    )
+    charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
     terms: int = option(
         8, "planes of the convex energy beyond the quadratic one; 0: quadratic only", minimum=0
     )
@@ -80,7 +72,17 @@ class EnergyFunctional(nn.Module):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density at the minimum of the functional, and the terms of its energy."""
-        quadratic = self._quadratic(features, system, coulomb)
+        quadratic = quadratic_energy(
+            system,
+            coulomb,
+            Hardness(self.l_max, rank=self.rank, name="hardness")(features, system),
+            learned_drive(features, system, self.l_max),
+            self.width,
+            self.cutoff,
+            self.fragments,
+            self.linear_solver,
+            self.max_steps,
+        )
         start = jnp.zeros_like(quadratic.drive) if guess is None else guess.multipoles.sum(axis=1)
         problem: QuadraticEnergy | ConvexEnergy = quadratic
         if self.terms:
@@ -91,29 +93,7 @@ class EnergyFunctional(nn.Module):
             multipoles, report = quadratic_minimum(problem, start, self.tolerance)
         multipliers = levels(problem, multipoles)
         energies = stationary_energies(multipoles, multipliers, problem)
-        width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
-        density = ChargeDensity(multipoles[:, None, :], width)
+        density = of_one_width(multipoles, self.width)
         level = fermi_level(quadratic, multipliers)
-        potential = at_atoms(quadratic.reservoir(), system) - problem.gradient(multipoles)[:, 0]
+        potential = at_atoms(reservoir(system), system) - problem.gradient(multipoles)[:, 0]
         return ChargeState(density, energies, level, potential, report)
-
-    def _quadratic(
-        self, features: Features, system: System, coulomb: CoulombOperator
-    ) -> QuadraticEnergy:
-        drive = MultipoleReadout(irreps(self.l_max), 1.0, name="drive")(features)
-        table = ElementTable(0.0, name="electronegativity")
-        drive = drive.at[:, 0].add(-table(system, drive.dtype))
-        size = system.graph_nodes * drive.shape[1]
-        dense = {"auto": size <= DENSE_BELOW, "dense": True, "cg": False}
-        return QuadraticEnergy(
-            system=system,
-            coulomb=coulomb,
-            hardness=Hardness(self.l_max, rank=self.rank, name="hardness")(features, system),
-            drive=jnp.where(jnp.asarray(system.node_mask)[:, None], drive, 0.0),
-            field=field_coupling(system, self.cutoff),
-            constraint=charge_constraint(system, self.fragments),
-            width=self.width,
-            max_steps=self.max_steps,
-            dense=dense[self.linear_solver],
-            long_waves=wants_long_waves(system),
-        )

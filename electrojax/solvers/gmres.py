@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from electrojax.solvers.krylov import Space
+from electrojax.electrostatics.krylov import Space
 from electrojax.typing import Array, struct
 
 RESTART = 40

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from electrojax.nn.features import Features, component
 from electrojax.nn.linear import Linear
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.local import ELEMENTS
+from electrojax.solvers.local import ELEMENTS, irreps
 from electrojax.system.types import System
 from electrojax.typing import Array
 
@@ -98,3 +98,13 @@ class MultipoleChannels(nn.Module):
         ]
         empty = jnp.zeros((blocks[0].shape[0], 2 * l + 1, self.channels), blocks[0].dtype)
         return sum(outputs, empty)
+
+
+def learned_drive(features: Features, system: System, l_max: int) -> Array:
+    """Returns the drive d [N, M] in eV/(e·Å^l): for charges, minus the electronegativity.
+
+    Called inside a compact Flax method, whose parameters it adds.
+    """
+    drive = MultipoleReadout(irreps(l_max), 1.0, name="drive")(features)
+    table = ElementTable(0.0, name="electronegativity")
+    return drive.at[:, 0].add(-table(system, drive.dtype))

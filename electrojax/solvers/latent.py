@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
 from electrojax.electrostatics.gaussian import self_potential
 from electrojax.nn.features import Features
@@ -15,18 +15,16 @@ from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.solvers.hardness import ElementTable, MultipoleChannels
 from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array, replace
-
-PHYSICAL = ("charges", "multipoles", "dipole", "polarization")
 
 
 class _Provides:
     """What the kind predicts; of an instance with several channels, nothing but energies."""
 
     def __get__(self, solver: Any, owner: type) -> tuple[str, ...]:
-        return () if solver is not None and solver.channels > 1 else PHYSICAL
+        return () if solver is not None and solver.channels > 1 else CHARGE_LABELS
 
 
 class LatentCharges(nn.Module):
@@ -73,7 +71,7 @@ class LatentCharges(nn.Module):
         latent = self._controlled(self._read(features, system), features, system)
         energies = {"coulomb": self._coulomb(latent, coulomb, system)}
         scale = 1.0 if system.boundary == "open" else self.dielectric_constant**0.5
-        density = ChargeDensity(scale * latent, jnp.full(system.n_nodes, self.width, latent.dtype))
+        density = of_one_width(scale * latent, self.width)
         if self.channels == 1:
             energies["field"] = field_energy(density, system, self.cutoff)
         level = jnp.zeros(system.n_graphs, latent.dtype)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array
 
@@ -31,7 +31,7 @@ class LocalCharges(nn.Module):
     et al., Nat. Commun. 12, 4870 (2021), here with weights that are positive by construction.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "polarization")
+    provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
     uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
@@ -57,10 +57,7 @@ class LocalCharges(nn.Module):
             logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
             logits = logits + self._of_element("element_fukui", multipoles, system)
             multipoles = conserve_charge(multipoles, logits, system)
-        density = ChargeDensity(
-            multipoles=multipoles[:, None, :],
-            width=jnp.full(system.n_nodes, self.width, multipoles.dtype),
-        )
+        density = of_one_width(multipoles, self.width)
         energies = {
             "coulomb": coulomb.energy(density.multipoles),
             "field": field_energy(density, system, self.cutoff),

@@ -5,16 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.krylov import Space
 from electrojax.solvers.fixed_point import (
     balanced,
     bordered_solve,
     jacobian,
     joined,
-    reachable,
     residual,
     size,
 )
-from electrojax.solvers.krylov import Space
+from electrojax.solvers.variational import reachable
 from electrojax.typing import Array, struct
 
 _FORCING = 0.01

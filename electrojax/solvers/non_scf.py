@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity, each_channel
+from electrojax.electrostatics.density import each_channel, of_one_width
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
 from electrojax.errors import DataError
 from electrojax.nn.features import Features
@@ -21,8 +21,8 @@ from electrojax.solvers.hardness import ElementTable, MultipoleChannels
 from electrojax.solvers.local import ELEMENTS
 from electrojax.solvers.quadratic import field_potentials
 from electrojax.solvers.receivers import check_receivers, receiver_units
-from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
-from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean, graph_sum
 from electrojax.typing import Array, replace
 
 Update = Callable[[Array, Array], tuple[Array, Array]]
@@ -39,7 +39,7 @@ class FieldUpdates(nn.Module):
     the charges of the channels differ by the opposite. The form is that of MACE-POLAR-1.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "polarization")
+    provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
     uses_coulomb: ClassVar[bool] = True
     uses_receivers: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
@@ -103,11 +103,10 @@ class FieldUpdates(nn.Module):
             values = FieldEnergy(name="energy")(mixed, multipoles + first, potentials)
             values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
-        width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         report = closed_form(system, multipoles.dtype)
-        return ChargeState(ChargeDensity(multipoles, width), energies, level, zeros, report)
+        return ChargeState(of_one_width(multipoles, self.width), energies, level, zeros, report)
 
     def _mixed(self, features: Features, system: System) -> Orders:
         """Features h_l; the element is in the scalars, for atoms that have no neighbours."""
@@ -188,8 +187,7 @@ def updated(
 
 def centred(field: FieldCoupling, system: System) -> FieldCoupling:
     """Returns the coupling with the field's potential zero on the average over the atoms."""
-    atoms = jnp.maximum(graph_sum(jnp.ones_like(field.potential), system), 1.0)
-    mean = graph_sum(field.potential, system) / atoms
+    mean = graph_mean(field.potential, system)
     return replace(field, potential=field.potential - at_atoms(mean, system))
 
 

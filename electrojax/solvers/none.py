@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.density import of_one_width
 from electrojax.nn.features import Features
 from electrojax.nn.options import runtime
 from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
@@ -32,10 +32,8 @@ class NoCharges(nn.Module):
     ) -> ChargeState:
         """Returns a zero density with no energies."""
         dtype = features.layers[-1].array.dtype
-        density = ChargeDensity(
-            multipoles=jnp.zeros((system.n_nodes, 1, (self.l_max + 1) ** 2), dtype),
-            width=jnp.full(system.n_nodes, self.width, dtype),
-        )
+        nothing = jnp.zeros((system.n_nodes, (self.l_max + 1) ** 2), dtype)
+        density = of_one_width(nothing, self.width)
         level = jnp.zeros(system.n_graphs, dtype)
         nowhere = jnp.zeros(system.n_nodes, dtype)
         return ChargeState(density, {}, level, nowhere, closed_form(system, dtype))

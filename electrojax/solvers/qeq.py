@@ -6,30 +6,26 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity
-from electrojax.electrostatics.field import field_coupling
+from electrojax.electrostatics.density import of_one_width
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.solvers.constraint import (
-    FIXED_POTENTIAL,
     at_atoms,
-    charge_constraint,
+    charge_control_option,
     check_charges,
+    fermi_level,
+    reservoir,
 )
-from electrojax.solvers.hardness import ElementTable, Hardness
+from electrojax.solvers.hardness import ElementTable, Hardness, learned_drive
 from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.quadratic import QuadraticEnergy, wants_long_waves
-from electrojax.solvers.state import ChargeGuess, ChargeState, SolverReport
+from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
 from electrojax.solvers.transfers import BoundedBonds, SoftBonds, TransferEnergy
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
-from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean
 from electrojax.typing import Array
-
-DENSE_BELOW = 48
-"""Components of a structure (atoms times M) below which a Cholesky factor is cheaper than conjugate
-gradients, on two CPU cores."""
 
 
 class ChargeEquilibration(nn.Module):
@@ -42,21 +38,11 @@ class ChargeEquilibration(nn.Module):
     μQ is added: the energy is then the grand potential Ω = E + μQ, and Q an output.
     """
 
-    provides: ClassVar[tuple[str, ...]] = (
-        "charges",
-        "multipoles",
-        "dipole",
-        "polarization",
-        "fermi_level",
-    )
+    provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
     uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
-    charge_control: Literal["fixed_charge", "fixed_potential"] = option(
-        "fixed_charge",
-        "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
-        "given and the charge is an output",
-    )
+    charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
     hardness: Literal["features", "element"] = option(
         "features", "features: read from the environment; element: one number per element"
     )
@@ -95,9 +81,8 @@ class ChargeEquilibration(nn.Module):
         else:
             found = self._transferred(energy, features)
         multipoles, energies, level, report = found
-        potential = at_atoms(energy.reservoir(), system) - energy.gradient(multipoles)[:, 0]
-        width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
-        density = ChargeDensity(multipoles[:, None, :], width)
+        potential = at_atoms(reservoir(system), system) - energy.gradient(multipoles)[:, 0]
+        density = of_one_width(multipoles, self.width)
         return ChargeState(density, energies, level, potential, report)
 
     def check(self, frame: Frame) -> None:
@@ -124,7 +109,8 @@ class ChargeEquilibration(nn.Module):
         multipoles, report = quadratic_minimum(energy, start, self.tolerance)
         multipliers = levels(energy, multipoles)
         energies = stationary_energies(multipoles, multipliers, energy)
-        return multipoles, energies, fermi_level(energy, multipliers), report
+        level = fermi_level(energy, multipliers)
+        return multipoles, energies, level, report
 
     def _transferred(
         self, energy: QuadraticEnergy, features: Features
@@ -140,8 +126,7 @@ class ChargeEquilibration(nn.Module):
         unknown, report = quadratic_minimum(problem, start, self.tolerance)
         energies = stationary_energies(unknown, levels(problem, unknown), problem)
         charges = problem.charges(unknown)
-        atoms = graph_sum(jnp.ones_like(charges[:, 0]), system)
-        level = -graph_sum(energy.gradient(charges)[:, 0], system) / jnp.maximum(atoms, 1)
+        level = -graph_mean(energy.gradient(charges)[:, 0], system)
         return charges, energies, level, report
 
     def _source(self, features: Features, system: System) -> Array:
@@ -157,39 +142,15 @@ class ChargeEquilibration(nn.Module):
     def _energy(
         self, features: Features, system: System, coulomb: CoulombOperator
     ) -> QuadraticEnergy:
-        drive = MultipoleReadout(irreps(self.l_max), 1.0, name="drive")(features)
-        drive = drive.at[:, 0].add(
-            -ElementTable(0.0, name="electronegativity")(system, drive.dtype)
-        )
-        components = drive.shape[1]
         hardness = Hardness(self.l_max, self.hardness == "features", name="hardness")
-        dense = {"auto": system.graph_nodes * components <= DENSE_BELOW, "dense": True, "cg": False}
-        mask = jnp.asarray(system.node_mask)[:, None]
-        return QuadraticEnergy(
-            system=system,
-            coulomb=coulomb,
-            hardness=hardness(features, system),
-            drive=jnp.where(mask, drive, 0.0),
-            field=field_coupling(system, self.cutoff),
-            constraint=charge_constraint(system, self.fragments),
-            width=self.width,
-            max_steps=self.max_steps,
-            dense=dense[self.linear_solver],
-            long_waves=wants_long_waves(system),
+        return quadratic_energy(
+            system,
+            coulomb,
+            hardness(features, system),
+            learned_drive(features, system, self.l_max),
+            self.width,
+            self.cutoff,
+            self.fragments,
+            self.linear_solver,
+            self.max_steps,
         )
-
-
-def fermi_level(problem: QuadraticEnergy, multipliers: Array) -> Array:
-    """Returns μ = −∂E/∂Q [G] in eV: the given one at fixed potential, the mean over atoms of their
-    fragments' levels where each fragment has its own.
-
-    Args:
-        problem: the energy.
-        multipliers: [N] eV/e, of its constraint.
-    """
-    system, constraint = problem.system, problem.constraint
-    found = constraint.spread(multipliers, problem.drive)[:, 0]
-    atoms = graph_sum(jnp.ones_like(found), system)
-    fixed = jnp.asarray(system.charge_control) == FIXED_POTENTIAL
-    mean = graph_sum(found, system) / jnp.maximum(atoms, 1)
-    return jnp.where(fixed, jnp.asarray(system.fermi_level), mean)

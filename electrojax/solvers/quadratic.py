@@ -1,16 +1,16 @@
 """The energy of charges that is quadratic: hardness, Coulomb interaction and a drive."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import l_max_of
-from electrojax.electrostatics.field import FieldCoupling
+from electrojax.electrostatics.field import FieldCoupling, field_coupling
 from electrojax.electrostatics.gaussian import self_potential
+from electrojax.electrostatics.krylov import Space, atom_space
 from electrojax.electrostatics.precondition import low_k_preconditioner
-from electrojax.solvers.constraint import FIXED_POTENTIAL, ChargeConstraint, at_atoms
-from electrojax.solvers.krylov import Space
+from electrojax.solvers.constraint import ChargeConstraint, at_atoms, charge_constraint, reservoir
 from electrojax.system.geometry import harmonic_order
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, static, struct
@@ -59,14 +59,14 @@ class QuadraticEnergy:
             "coulomb": self.coulomb.energy(multipoles),
             "charging": graph_sum(bent + held, self.system),
             "field": self.field.energy(multipoles, self.system),
-            "reservoir": self.reservoir() * graph_sum(multipoles[:, 0], self.system),
+            "reservoir": reservoir(self.system) * graph_sum(multipoles[:, 0], self.system),
         }
 
     def gradient(self, multipoles: Array) -> Array:
         """Returns ∂F/∂p [N, M], zero on padding."""
         forces = self.coulomb.potential(multipoles) + self._hard(multipoles) - self.drive
         forces = forces + field_potentials(self.field, multipoles)
-        forces = forces.at[:, 0].add(at_atoms(self.reservoir(), self.system))
+        forces = forces.at[:, 0].add(at_atoms(reservoir(self.system), self.system))
         return jnp.where(jnp.asarray(self.system.node_mask)[:, None], forces, 0.0)
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
@@ -89,16 +89,10 @@ class QuadraticEnergy:
         """Returns the blocks of A + H on the diagonal [N, M, M]."""
         return self.hardness + jnp.diag(self._on_site())
 
-    def reservoir(self) -> Array:
-        """Returns μ [G] in eV/e where the potential is fixed, 0 elsewhere."""
-        fixed = jnp.asarray(self.system.charge_control) == FIXED_POTENTIAL
-        return jnp.where(fixed, jnp.asarray(self.system.fermi_level), 0.0)
-
     @property
     def space(self) -> Space:
         """Inner products per structure."""
-        graph, mask = jnp.asarray(self.system.node_graph), jnp.asarray(self.system.node_mask)
-        return Space(jnp.where(mask, graph, self.system.n_graphs), self.system.n_graphs)
+        return atom_space(self.system)
 
     def _hard(self, multipoles: Array) -> Array:
         if self.hardness.shape[-1] == 1:
@@ -114,9 +108,50 @@ LONG_WAVES_ABOVE = 2000
 """Atoms of a periodic structure above which the long waves pay for their Cholesky factor."""
 
 
-def wants_long_waves(system: System) -> bool:
-    """Returns whether conjugate gradients should be preconditioned with the long waves."""
-    return system.boundary != "open" and system.graph_nodes > LONG_WAVES_ABOVE
+DENSE_BELOW = 48
+"""Components of a structure (atoms times M) below which a Cholesky factor is cheaper than conjugate
+gradients, on two CPU cores."""
+
+LinearSolver = Literal["auto", "dense", "cg"]
+
+
+def quadratic_energy(
+    system: System,
+    coulomb: Any,
+    hardness: Array,
+    drive: Array,
+    width: float,
+    cutoff: float,
+    fragments: bool = False,
+    linear_solver: LinearSolver = "auto",
+    max_steps: int = 200,
+) -> QuadraticEnergy:
+    """Returns the quadratic energy of a batch in its external field, with its way to be solved.
+
+    Args:
+        system: the batch.
+        coulomb: the operator of this geometry, self-interaction kept.
+        hardness: [N, M, M] eV/(e·Å^l)², the unit matrix on padding.
+        drive: [N, M] eV/(e·Å^l), anything on padding.
+        width: σ of the density, Å.
+        cutoff: of the system's edges, Å.
+        fragments: fix the charge of every fragment, not of the structure.
+        linear_solver: dense, cg, or by the size of the structures and their boundary.
+        max_steps: the largest number of steps of a linear solve.
+    """
+    small = system.graph_nodes * drive.shape[1] <= DENSE_BELOW
+    return QuadraticEnergy(
+        system=system,
+        coulomb=coulomb,
+        hardness=hardness,
+        drive=jnp.where(jnp.asarray(system.node_mask)[:, None], drive, 0.0),
+        field=field_coupling(system, cutoff),
+        constraint=charge_constraint(system, fragments),
+        width=width,
+        max_steps=max_steps,
+        dense={"auto": small, "dense": True, "cg": False}[linear_solver],
+        long_waves=system.boundary != "open" and system.graph_nodes > LONG_WAVES_ABOVE,
+    )
 
 
 def field_potentials(field: FieldCoupling, multipoles: Array) -> Array:

@@ -8,28 +8,30 @@ import jax.numpy as jnp
 
 from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_coupling
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import at_atoms, charge_constraint, check_charges
+from electrojax.solvers.constraint import (
+    at_atoms,
+    charge_constraint,
+    charge_control_option,
+    check_charges,
+    fermi_level,
+    reservoir,
+)
 from electrojax.solvers.energy_readout import PolarisationEnergy
 from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
 from electrojax.solvers.hardness import ElementTable, Hardness
 from electrojax.solvers.local import irreps
 from electrojax.solvers.mixing import mixed, newton_krylov
-from electrojax.solvers.qeq import DENSE_BELOW
-from electrojax.solvers.quadratic import (
-    QuadraticEnergy,
-    field_potentials,
-    wants_long_waves,
-)
+from electrojax.solvers.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.receivers import check_receivers, receiver_units
 from electrojax.solvers.response_map import ResponseReadout
 from electrojax.solvers.self_consistent import FreeResponse, SymmetricResponse, symmetric_response
-from electrojax.solvers.state import ChargeGuess, ChargeState, SolverReport
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
 from electrojax.solvers.variational import concluded as minimum_found
 from electrojax.solvers.variational import levels as multipliers_of
 from electrojax.solvers.variational import quadratic_minimum, stationary_energies
@@ -54,21 +56,11 @@ class SelfConsistentField(nn.Module):
     potential Ω = E + μQ.
     """
 
-    provides: ClassVar[tuple[str, ...]] = (
-        "charges",
-        "multipoles",
-        "dipole",
-        "polarization",
-        "fermi_level",
-    )
+    provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
     uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
-    charge_control: Literal["fixed_charge", "fixed_potential"] = option(
-        "fixed_charge",
-        "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
-        "given and the charge is an output",
-    )
+    charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
     response: Literal["symmetric", "free"] = option(
         "symmetric",
         "symmetric: positive definite hardness, one solution; free: signed, several receivers",
@@ -147,9 +139,8 @@ class SelfConsistentField(nn.Module):
         found = self._found(problem, start, level_at_start(problem, given))
         multipoles, multipliers, report = found
         energies = self._energies(features, problem, multipoles, multipliers)
-        level = mean_level(problem, multipliers)
-        width = jnp.full(system.n_nodes, self.width, multipoles.dtype)
-        density = ChargeDensity(multipoles[:, None, :], width)
+        level = fermi_level(problem, multipliers)
+        density = of_one_width(multipoles, self.width)
         mask = jnp.asarray(system.node_mask)
         return ChargeState(
             density, energies, level, jnp.where(mask, at_atoms(level, system), 0.0), report
@@ -163,18 +154,15 @@ class SelfConsistentField(nn.Module):
             return self._free(features, system, coulomb, local)
         blocks = Hardness(self.l_max, rank=self.rank, name="hardness")(features, system)
         blocks = blocks + HARDNESS_FLOOR * jnp.eye(local.shape[1], dtype=local.dtype)
-        small = system.graph_nodes * local.shape[1] <= DENSE_BELOW
-        energy = QuadraticEnergy(
-            system=system,
-            coulomb=coulomb,
-            hardness=blocks,
-            drive=jnp.einsum("nij,nj->ni", blocks, local),
-            field=field_coupling(system, self.cutoff),
-            constraint=charge_constraint(system, False),
-            width=self.width,
+        energy = quadratic_energy(
+            system,
+            coulomb,
+            blocks,
+            jnp.einsum("nij,nj->ni", blocks, local),
+            self.width,
+            self.cutoff,
+            linear_solver=self.linear_solver,
             max_steps=self.max_steps,
-            dense={"auto": small, "dense": True, "cg": False}[self.linear_solver],
-            long_waves=wants_long_waves(system),
         )
         return symmetric_response(energy, local)
 
@@ -242,7 +230,7 @@ class SelfConsistentField(nn.Module):
         energies = {
             "coulomb": problem.coulomb.energy(multipoles),
             "field": problem.field.energy(multipoles, system),
-            "reservoir": problem.reservoir() * charge,
+            "reservoir": reservoir(system) * charge,
         }
         if self.energy == "coulomb":
             return energies
@@ -256,18 +244,5 @@ class SelfConsistentField(nn.Module):
         """What acts on every atom's own Gaussians [N, M] V/Å^l, field and level included."""
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
-        values = values.at[:, 0].add(at_atoms(problem.reservoir(), problem.system))
+        values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
         return jnp.where(jnp.asarray(problem.system.node_mask)[:, None], values, 0.0)
-
-
-def mean_level(problem: Any, multipliers: Array) -> Array:
-    """Returns μ = −∂E/∂Q [G] in eV: the given one at fixed potential, that of the constraint else.
-
-    Args:
-        problem: a ResponseProblem with a reservoir.
-        multipliers: [N] eV/e, of its constraint.
-    """
-    system = problem.system
-    spread = problem.constraint.spread(multipliers, problem.local)[:, 0]
-    atoms = jnp.maximum(graph_sum(jnp.ones_like(spread), system), 1)
-    return problem.reservoir() + graph_sum(spread, system) / atoms

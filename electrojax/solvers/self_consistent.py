@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from electrojax.electrostatics.field import FieldCoupling
-from electrojax.solvers.constraint import FIXED_POTENTIAL, ChargeConstraint, at_atoms
-from electrojax.solvers.krylov import Space
+from electrojax.electrostatics.krylov import Space, atom_space
+from electrojax.solvers.constraint import ChargeConstraint, at_atoms, reservoir
 from electrojax.solvers.quadratic import QuadraticEnergy, degrees, field_potentials
 from electrojax.solvers.response_map import Response
 from electrojax.system.types import System
@@ -36,10 +36,6 @@ class SymmetricResponse:
         forces = forces + self.constraint.spread(levels, forces)
         moved = multipoles - jnp.einsum("nij,nj->ni", self.inverse, forces)
         return jnp.where(jnp.asarray(self.system.node_mask)[:, None], moved, 0.0)
-
-    def reservoir(self) -> Array:
-        """Returns μ [G] in eV/e where the potential is fixed, 0 elsewhere."""
-        return self.energy.reservoir()
 
     @property
     def affine(self) -> bool:
@@ -131,12 +127,7 @@ class FreeResponse:
         values = field_potentials(self.field, multipoles) + self.constraint.spread(
             levels, multipoles
         )
-        return values.at[:, 0].add(at_atoms(self.reservoir(), self.system))
-
-    def reservoir(self) -> Array:
-        """Returns μ [G] in eV/e where the potential is fixed, 0 elsewhere."""
-        fixed = jnp.asarray(self.system.charge_control) == FIXED_POTENTIAL
-        return jnp.where(fixed, jnp.asarray(self.system.fermi_level), 0.0)
+        return values.at[:, 0].add(at_atoms(reservoir(self.system), self.system))
 
     @property
     def affine(self) -> bool:
@@ -146,8 +137,7 @@ class FreeResponse:
     @property
     def space(self) -> Space:
         """Inner products per structure."""
-        graph, mask = jnp.asarray(self.system.node_graph), jnp.asarray(self.system.node_mask)
-        return Space(jnp.where(mask, graph, self.system.n_graphs), self.system.n_graphs)
+        return atom_space(self.system)
 
     @property
     def scale(self) -> Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity, dipole
+from electrojax.electrostatics.density import ChargeDensity, dipole, of_one_width
 from electrojax.electrostatics.field import field_energy, transfer_energy
 from electrojax.electrostatics.flow import divergence
 from electrojax.errors import ConfigError, DataError
@@ -18,7 +18,7 @@ from electrojax.nn.options import option, runtime
 from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.solvers.local import ELEMENTS, conserve_charge, irreps
-from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.composition import symbols
 from electrojax.system.geometry import edge_vectors, harmonic_order
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
@@ -40,7 +40,7 @@ class SplitCharges(nn.Module):
     ("LocalSplitCharges").
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("charges", "multipoles", "dipole", "polarization")
+    provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
     uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
@@ -94,19 +94,15 @@ class SplitCharges(nn.Module):
         if self.charge_control == "total":
             seated = conserve_charge(seated, multipoles[:, 0], system)
         full = seated.at[:, 0].add(divergence(transfers, system))
-        density = self._density(full)
+        density = of_one_width(full, self.width)
         energies = {
             "coulomb": coulomb.energy(density.multipoles),
-            "field": self._seated_energy(self._density(seated), system)
+            "field": self._seated_energy(of_one_width(seated, self.width), system)
             + transfer_energy(transfers, system),
         }
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         report = closed_form(system, multipoles.dtype)
         return ChargeState(density, energies, level, jnp.zeros_like(multipoles[:, 0]), report)
-
-    def _density(self, multipoles: Array) -> ChargeDensity:
-        width = jnp.full(len(multipoles), self.width, multipoles.dtype)
-        return ChargeDensity(multipoles[:, None, :], width)
 
     def _seated_energy(self, seated: ChargeDensity, system: System) -> Array:
         if self.charge_control == "total":

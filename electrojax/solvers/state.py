@@ -6,6 +6,12 @@ from electrojax.electrostatics.density import ChargeDensity
 from electrojax.system.types import System
 from electrojax.typing import Array, struct
 
+CHARGE_LABELS = ("charges", "multipoles", "dipole", "polarization")
+"""What every density with physical charges predicts."""
+
+LEVEL_LABELS = (*CHARGE_LABELS, "fermi_level")
+"""The same of a density that exchanges charge at a level."""
+
 
 @struct
 class ChargeGuess:

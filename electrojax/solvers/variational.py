@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.krylov import Space, conjugate_gradient
 from electrojax.electrostatics.layout import graph_layout
 from electrojax.solvers.constraint import ChargeConstraint
 from electrojax.solvers.dense import cholesky_solve
-from electrojax.solvers.krylov import Space, conjugate_gradient
 from electrojax.solvers.state import SolverReport
 from electrojax.system.types import System
 from electrojax.typing import Array
@@ -91,9 +91,9 @@ def quadratic_minimum(problem: Any, start: Array, tolerance: float) -> tuple[Arr
     return concluded(problem, start + change, steps, tolerance)
 
 
-def reachable(problem: VariationalProblem, multipoles: Array, tolerance: float) -> Array:
-    """Returns the tolerance [G] in e, or what rounding leaves of it."""
-    return jnp.maximum(tolerance, _rounding(multipoles) * problem.space.largest(multipoles))
+def reachable(problem: Any, multipoles: Array, tolerance: float) -> Array:
+    """Returns the tolerance [G] in e, or what rounding leaves of it; a problem has a ``space``."""
+    return jnp.maximum(tolerance, rounding(multipoles) * problem.space.largest(multipoles))
 
 
 def concluded(
@@ -150,7 +150,7 @@ def linear_solve(
         steps = jnp.ones(problem.space.graphs, dtype=jnp.int32)
         return constraint.satisfied(start + change, totals), steps
     if tolerance is None:
-        tolerance = _rounding(rhs) * (problem.size(lacking) + problem.size(rhs))
+        tolerance = rounding(rhs) * (problem.size(lacking) + problem.size(rhs))
     change, steps = conjugate_gradient(
         lambda v: constraint.projected(problem.curvature(multipoles, v)),
         lacking,
@@ -238,5 +238,6 @@ def _stationary_jvp(
     return value, partial
 
 
-def _rounding(values: Array) -> float:
+def rounding(values: Array) -> float:
+    """Returns the share of values that rounding makes of them."""
     return _ROUNDING * float(jnp.finfo(values.dtype).eps)

@@ -284,3 +284,11 @@ def graph_sum(values: Array, system: System) -> Array:
     return jax.ops.segment_sum(
         values * mask, system.node_graph, system.n_graphs, indices_are_sorted=True
     )
+
+
+def graph_mean(values: Array, system: System) -> Array:
+    """Returns per-structure means [G] of per-atom values [N], zero where there are no atoms."""
+    import jax.numpy as jnp
+
+    atoms = graph_sum(jnp.ones_like(values), system)
+    return graph_sum(values, system) / jnp.maximum(atoms, 1)

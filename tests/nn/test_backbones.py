@@ -182,7 +182,7 @@ def test_fields_are_the_configuration_schema(variant):
     assert runtime == {"num_species", "average_neighbors"}
     for name, field in fields.items():
         assert field.metadata["help"], name
-        assert field.type in (int, float, str, bool, tuple[int, ...]), name
+        assert field.type in (int, float, str, bool, tuple[int, ...], tuple[str, ...]), name
         assert isinstance(field.default, int | float | str | bool | tuple), name
     assert fields["cutoff"].metadata["positive"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from electrojax import testing
 from electrojax.errors import ConfigError, DataError
-from electrojax.solvers.constraint import check_charges
-from electrojax.solvers.qeq import ChargeEquilibration, fermi_level
+from electrojax.solvers.constraint import check_charges, fermi_level
+from electrojax.solvers.qeq import ChargeEquilibration
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
 from electrojax.typing import replace
 from tests.solvers.problems import energy_of, equilibrated, system_of
@@ -84,7 +84,11 @@ def test_the_level_is_minus_the_derivative_by_the_charge(x64, boundary):
         )
         problem = energy_of(changed, -chi[:, None], eta[:, None])
         charges, multipliers, energy, _ = solved(problem)
-        return energy[0], fermi_level(problem, multipliers)[0], jnp.sum(charges)
+        return (
+            energy[0],
+            fermi_level(problem, multipliers)[0],
+            jnp.sum(charges),
+        )
 
     zero = np.zeros(1)
     _, level, _ = grand(np.array([0.6]), zero, 0)

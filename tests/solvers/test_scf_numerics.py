@@ -9,11 +9,11 @@ from electrojax import testing
 from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import engine_for
 from electrojax.electrostatics.field import field_coupling
+from electrojax.electrostatics.krylov import Space
 from electrojax.solvers.constraint import charge_constraint
 from electrojax.solvers.diagnostics import charge_per_level, spectral_radius
 from electrojax.solvers.fixed_point import concluded, unrolled
 from electrojax.solvers.gmres import gmres
-from electrojax.solvers.krylov import Space
 from electrojax.solvers.mixing import mixed, newton_krylov
 from electrojax.solvers.response_map import AffineResponse, OneBodyResponse
 from electrojax.solvers.self_consistent import FreeResponse

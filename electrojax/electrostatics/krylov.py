@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 
 
@@ -34,6 +35,12 @@ class Space:
         rows = jnp.max(jnp.abs(unknown), axis=1)
         values = jax.ops.segment_max(rows, self.graph, self.graphs, indices_are_sorted=True)
         return jnp.maximum(values, 0.0)
+
+
+def atom_space(system: System) -> Space:
+    """Returns the inner products of unknowns at the atoms of a batch."""
+    graph, mask = jnp.asarray(system.node_graph), jnp.asarray(system.node_mask)
+    return Space(jnp.where(mask, graph, system.n_graphs), system.n_graphs)
 
 
 @struct
