@@ -57,7 +57,7 @@ def evaluate_file(
         frames = stored_split(frames, split, data)
     for frame in frames:
         model.check(frame)
-    model = model.tuned(frames)
+    model = model.tuned(frames).answering(frames)
     samples = prepare(frames, model.statistics, model.sample)
     largest = max(sample.system.n_edges for sample in samples)
     plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)
@@ -122,6 +122,10 @@ def predictions_by_name(
         found["multipoles"] = prediction.multipoles
     if "dipole" in model.provides and frame.boundary == "open":
         found["dipole"] = prediction.dipole
+    for name in ("polarization", "fermi_level"):
+        if name in model.provides:
+            found[name] = getattr(prediction, name)
+    found.update(prediction.responses)
     return {**found, "converged": prediction.converged}
 
 

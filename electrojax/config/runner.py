@@ -84,8 +84,11 @@ def finish(
     info = {"kept": result.kept, "kept_epoch": result.epoch, "run": job.run.config.run.name}
     split = "test" if "test" in job.loaders else "valid" if "valid" in job.loaders else "train"
     weights = job.run.config.train.stages[-1].loss.model_dump()
+    judged = model.answering(job.frames[split])
+    if judged.responses != model.responses:
+        eval_step = make_eval_step(judged.apply)
     metrics, predictions = evaluate(
-        eval_step, model.params, job.loaders[split], model.provides, split, weights
+        eval_step, model.params, job.loaders[split], judged.provides, split, weights
     )
     bundle.save(model, job.folder / "model.ejx", {**info, "metrics": metrics})
     logger.write({"final": True, "epoch": result.epoch, **metrics})

@@ -23,7 +23,12 @@ from electrojax.electrostatics.counter_charge import check_fixed_potential
 from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.prediction import Prediction
-from electrojax.models.responses import check_names, check_responses, field_responses
+from electrojax.models.responses import (
+    check_names,
+    check_responses,
+    field_responses,
+    labelled_responses,
+)
 from electrojax.nn.base import BACKBONES
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import SOLVERS, check_frame
@@ -130,6 +135,10 @@ class Potential:
             ConfigError: for a response that does not exist.
         """
         return dataclasses.replace(self, responses=check_names(responses))
+
+    def answering(self, frames: Sequence[Frame]) -> "Potential":
+        """Returns the potential that also predicts the responses that are labelled in frames."""
+        return self.responding((*self.responses, *labelled_responses(self.network.solver, frames)))
 
     def tuned(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential with its Coulomb engines chosen and tuned for these structures.

@@ -90,6 +90,14 @@ def field_responses(
     return {name: found[name] for name in names}
 
 
+def labelled_responses(solver: nn.Module, frames: Sequence[Frame]) -> tuple[str, ...]:
+    """Returns the responses that some structure has a label of and the solver gives for all."""
+    able = getattr(solver, "field_boundaries", ("open",))
+    if not all(frame.boundary in able for frame in frames):
+        return ()
+    return tuple(name for name in RESPONSES if any(name in frame.labels for frame in frames))
+
+
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Returns the responses in a fixed order, each once.
 

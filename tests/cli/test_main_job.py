@@ -100,6 +100,22 @@ def test_predict_from_python_equals_evaluate(trained, electrojax, tmp_path):
         np.testing.assert_allclose(total, prediction.energy, rtol=0, atol=1e-4)
 
 
+def test_evaluate_predicts_the_responses_that_are_labelled(trained, electrojax, tmp_path):
+    """Fixed charges answer no field: the error is the label."""
+    with gzip.open(builtin_path("ion_water"), "rt") as file:
+        atoms = ase.io.read(file, ":2", format="extxyz")
+    for one in atoms:
+        one.info["REF_polarizability"] = 0.3 * np.eye(3)
+    ase.io.write(tmp_path / "a.xyz", atoms, format="extxyz")
+    files = ["-o", tmp_path / "o.xyz", "--metrics", tmp_path / "m.json"]
+    electrojax("evaluate", trained / "model.ejx", tmp_path / "a.xyz", *files)
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    np.testing.assert_allclose(metrics["test/polarizability_rmse"], 0.3 / np.sqrt(3), rtol=1e-5)
+    assert "test/born_charges_rmse" not in metrics
+    for one in ase.io.read(tmp_path / "o.xyz", ":"):
+        np.testing.assert_allclose(one.info["electrojax_polarizability"], 0, atol=1e-6)
+
+
 def test_second_run_needs_resume(trained, electrojax, monkeypatch):
     monkeypatch.chdir(trained.parent.parent)
     before = (trained / "metrics.jsonl").read_bytes()
