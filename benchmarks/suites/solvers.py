@@ -38,6 +38,15 @@ DIMERS = {
     "qeq": {"solver": QEQ, "density": {"l_max": 0}},
     "functional": {"solver": FUNCTIONAL},
 }
+SCF = {"kind": "scf", "tolerance": 1.0e-5}
+NON_SCF = {"kind": "non_scf"}
+FIELDS = {
+    "local": {"solver": LOCAL},
+    "qeq": {"solver": QEQ},
+    "functional": {"solver": FUNCTIONAL},
+    "scf": {"solver": SCF},
+    "non_scf": {"solver": NON_SCF},
+}
 PEPTIDES = {
     "none": {"solver": NONE},
     "latent": {"solver": LATENT},
@@ -51,6 +60,9 @@ def variants() -> Iterator[tuple[str, str, dict[str, dict], dict[str, str]]]:
         yield "carbon_chain", name, model, {}
     for name, model in PEPTIDES.items():
         yield "spice_latent", name, model, {}
+    for case in ("nma_field", "water_field"):
+        for name, model in FIELDS.items():
+            yield case, name, model, {}
     for pair in ("CC", "CP", "PP", "CA", "PA", "AA"):
         for name, model in DIMERS.items():
             yield "lode_dimers", f"{pair} {name}", model, {"CC": pair}

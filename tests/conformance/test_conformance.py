@@ -27,21 +27,19 @@ from tests.conformance.models import capacity, compiled, potential, program, sys
 BOUNDARIES = ("open", "periodic", "slab")
 EVERYDAY: dict[str, dict[str, str]] = {
     "none": {"open": ""},
-    "local": {"periodic": "pg", "slab": "s"},
-    "local-free": {"open": ""},
-    "split": {"periodic": "p", "slab": "g"},
-    "latent": {"slab": "g"},
+    "local": {"periodic": "p", "slab": "s"},
+    "split": {"periodic": "", "slab": "g"},
+    "latent": {"slab": ""},
     "latent-channels": {"periodic": "s"},
-    "qeq": {"periodic": "pg", "slab": "s"},
-    "qeq-cg": {"open": ""},
-    "qeq-potential": {"open": "g"},
+    "qeq": {"periodic": "g", "slab": "s"},
+    "qeq-potential": {"open": ""},
     "qeq-bounded": {"open": "p"},
-    "qeq-soft": {"slab": "g"},
-    "functional": {"open": "g", "periodic": "s", "slab": "p"},
+    "qeq-soft": {"slab": ""},
+    "functional": {"open": "g", "slab": ""},
     "scf": {"periodic": ""},
     "non-scf": {"open": ""},
 }
-"""Boundaries of the default run, with the light backbone: every option of every kind, somewhere.
+"""Boundaries of the default run, with the light backbone: every kind, and most options.
 
 Checks that need a program of their own run where their letter stands: p padding, s single
 precision, g the gradient of a force loss.
