@@ -1,8 +1,10 @@
 """From a configuration to objects: the one file that knows everybody."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from electrojax.config.resolve import LoadedRun, load_run, resolved
 from electrojax.config.schema import DataSource
@@ -14,13 +16,16 @@ from electrojax.data.statistics import fit_statistics
 from electrojax.errors import ElectrojaxError
 from electrojax.models.potential import Potential, assemble
 from electrojax.models.responses import RESPONSES
+from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.batching import Sample
 from electrojax.system.types import Frame
+from electrojax.training.guess import label_guess
 from electrojax.training.loop import Stage
 from electrojax.training.loss import check_loss
 from electrojax.training.optimizer import Schedule, make_optimizer
 from electrojax.training.position import Selection
-from electrojax.training.step import TrainState, init_state, make_train_step
+from electrojax.training.residuals import UNLABELLED
+from electrojax.training.step import TrainState, TrainStep, init_state, make_train_step
 
 SPLITS = ("train", "valid", "test")
 
@@ -77,6 +82,7 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
     )
     potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
     potential = potential.responding([name for name in RESPONSES if _trains_on(run, name)])
+    potential = potential.diagnosing([name for name in DIAGNOSTICS if _trains_on(run, name)])
     _check_against_model(run, frames, potential)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
@@ -151,7 +157,8 @@ def _read(run: LoadedRun, key: str, path: str) -> list[Frame]:
 def build_training(job: Job) -> tuple[TrainState, list[Stage], Selection]:
     """Returns the initial state, the stages and the selection that the configuration describes.
 
-    All stages share one compiled step: their loss weights and learning rates are its arguments.
+    Stages of one gradient share one compiled step: their loss weights and learning rates are its
+    arguments.
 
     Raises:
         ConfigError: for a loss term that the model does not predict.
@@ -160,21 +167,19 @@ def build_training(job: Job) -> tuple[TrainState, list[Stage], Selection]:
     optimizer = make_optimizer(
         train.optimizer.name, train.optimizer.clip, train.optimizer.weight_decay
     )
-    weights = [stage.loss.model_dump() for stage in train.stages]
+    weights = _checked_weights(job)
     terms = [name for name in weights[0] if any(w[name] for w in weights)]
-    for index, stage_weights in enumerate(weights):
-        try:
-            check_loss(stage_weights, job.potential.provides)
-        except ElectrojaxError as error:
-            raise job.run.provenance.error(f"train.stages.{index}.loss", str(error)) from None
-    step = make_train_step(job.potential.apply, optimizer, train.ema)
+    steps = {
+        gradient: _train_step(job, gradient, optimizer)
+        for gradient in dict.fromkeys(stage.gradient for stage in train.stages)
+    }
     stages = [
         Stage(
             name=stage.name,
             epochs=stage.epochs,
             learning_rate=Schedule(stage.learning_rate, stage.schedule, stage.warmup, stage.final),
             weights={name: stage_weights[name] for name in terms},
-            train_step=step,
+            train_step=steps[stage.gradient],
         )
         for stage, stage_weights in zip(train.stages, weights)
     ]
@@ -183,6 +188,30 @@ def build_training(job: Job) -> tuple[TrainState, list[Stage], Selection]:
     stop = train.early_stop
     selection = Selection(stop.metric, stop.patience) if stop else Selection()
     return init_state(params, optimizer), stages, selection
+
+
+def _checked_weights(job: Job) -> list[dict[str, float]]:
+    """The loss weights of every stage, all of which the model can be trained with."""
+    weights = [stage.loss.model_dump() for stage in job.run.config.train.stages]
+    for index, stage_weights in enumerate(weights):
+        try:
+            check_loss(stage_weights, job.potential.provides)
+        except ElectrojaxError as error:
+            raise job.run.provenance.error(f"train.stages.{index}.loss", str(error)) from None
+    return weights
+
+
+def _train_step(job: Job, gradient: str, optimizer: Any) -> TrainStep:
+    """The compiled step of the stages with one gradient."""
+    train, potential, guess = job.run.config.train, job.potential, None
+    solver = potential.network.solver
+    if hasattr(solver, "gradient"):
+        losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
+        told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
+        potential = potential.solving(gradient=gradient, diagnostics=told)
+    if gradient != "implicit":  # the solution does not depend on the start
+        guess = functools.partial(label_guess, l_max=solver.l_max)
+    return make_train_step(potential.apply, optimizer, train.ema, guess)
 
 
 def _of_split(
@@ -218,7 +247,7 @@ def _check_labels(run: LoadedRun, frames: Sequence[Frame]) -> None:
     """A loss term without a single label in the training set would train on nothing."""
     for index, stage in enumerate(run.config.train.stages):
         for name, weight in stage.loss.model_dump().items():
-            known = name == "total_charge" or any(name in frame.labels for frame in frames)
+            known = name in UNLABELLED or any(name in frame.labels for frame in frames)
             if weight and not known:
                 key = getattr(run.config.data.keys, name)
                 raise run.provenance.error(

@@ -50,11 +50,14 @@ def memory(job: Job) -> str:
     state, stages, _ = build_training(job)
     batch, _ = max(job.loaders["train"].epoch(0), key=lambda item: item[0].system.n_edges)
     dtype = job.potential.dtype
-    weights = {name: np.asarray(value, dtype) for name, value in stages[0].weights.items()}
-    controls = Controls(np.asarray(stages[0].learning_rate(0.0), dtype), weights)
-    step: Any = stages[0].train_step
-    plan = step.lower(state, batch, controls).compile().memory_analysis()
-    total = (plan.temp_size_in_bytes + plan.argument_size_in_bytes) / 2**20
+    plans = []
+    for step in dict.fromkeys(stage.train_step for stage in stages):
+        terms = [s.weights.items() for s in stages if s.train_step is step]
+        weights = {name: np.asarray(w, dtype) for items in terms for name, w in items if w}
+        controls = Controls(np.asarray(stages[0].learning_rate(0.0), dtype), weights)
+        compiled: Any = step
+        plans.append(compiled.lower(state, batch, controls).compile().memory_analysis())
+    total = max(p.temp_size_in_bytes + p.argument_size_in_bytes for p in plans) / 2**20
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     device = jax.devices()[0].device_kind
     return f"training step {total:.0f} MiB on {device}; {parameters} parameters"

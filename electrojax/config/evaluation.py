@@ -57,7 +57,7 @@ def evaluate_file(
         frames = stored_split(frames, split, data)
     for frame in frames:
         model.check(frame)
-    model = model.tuned(frames).answering(frames)
+    model = model.tuned(frames).answering(frames).diagnosing()
     samples = prepare(frames, model.statistics, model.sample)
     largest = max(sample.system.n_edges for sample in samples)
     plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)

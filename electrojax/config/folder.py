@@ -117,7 +117,8 @@ def _check_same(job: Job, folder: Path) -> None:
     old = yaml.safe_load((folder / "resolved.yaml").read_text())
     new = yaml.safe_load(resolved_yaml(job.run.config))
     for plain in (old, new):
-        plain["train"].pop("checkpoint", None)
+        for key in ("checkpoint", "max_unconverged"):
+            plain["train"].pop(key, None)
         plain["run"] = {key: plain["run"][key] for key in ("seed", "precision")}
         plain.pop("loggers", None)
         for stage in plain["train"]["stages"]:

@@ -94,7 +94,8 @@ def load_run(
         config = schema.model_validate(root.plain())
     except ValidationError as error:
         raise config_error(schema_problems(error, root, schema, flat)) from None
-    if problems := list(_unlearnable(config, tables, root, flat)):
+    problems = [*_unlearnable(config, tables, root, flat), *_gradients(config, tables, root, flat)]
+    if problems:
         raise config_error(problems)
     return LoadedRun(config, Provenance(root), tuple(item.path for item in files))
 
@@ -109,6 +110,7 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
     provides = getattr(tables.solvers[kind], "provides", None)
     if provides is None:
         return
+    provides = (*provides, *getattr(tables.solvers[kind], "diagnoses", ()))
     for index, stage in enumerate(config.train.stages):
         for term in type(stage.loss).model_fields:
             needed = "charges" if term == "total_charge" else term
@@ -116,6 +118,20 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
                 location = ("train", "stages", index, "loss", term)
                 message = f'solver kind "{kind}" predicts no {term}; drop this weight'
                 yield Problem(root.nearest(location).position, as_written(location, flat), message)
+
+
+def _gradients(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
+    """Yields the stages whose gradient the solver does not know, by its class's fields."""
+    kind = config.model.solver.kind
+    able = [name for name, table in tables.solvers.items() if hasattr(table, "gradient")]
+    for index, stage in enumerate(config.train.stages):
+        if kind not in able and stage.gradient != "implicit":
+            location = ("train", "stages", index, "gradient")
+            message = (
+                f'solver kind "{kind}" has one gradient, so "{stage.gradient}" of stage '
+                f'"{stage.name}" means nothing; drop it, or use solver kind {" or ".join(able)}'
+            )
+            yield Problem(root.nearest(location).position, as_written(location, flat), message)
 
 
 def _named(root: Entry, file: ConfigFile) -> Entry:

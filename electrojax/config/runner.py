@@ -153,7 +153,7 @@ def _callbacks(job: Job, store: CheckpointStore, logger: JsonlLogger) -> tuple[C
         logger,
         Progress(),
         Checkpointer(store, interval.every_epochs, interval.every_minutes),
-        ConvergenceLimit(),
+        ConvergenceLimit(job.run.config.train.max_unconverged),
     )
 
 

@@ -235,6 +235,22 @@ class Loss(Section):
         description="squared deviation of the charges' sum from total_charge per atom, (e/atom)²",
     )
 
+    level_slope: float = Field(
+        default=0.0, ge=0, description="squared positive part of dQ/dmu, (e²/eV)²; solver scf only"
+    )
+    stability: float = Field(
+        default=0.0,
+        ge=0,
+        description="squared excess of the largest |eigenvalue| of the linearised map over 0.9; "
+        "solver scf only, costly",
+    )
+    last_step: float = Field(
+        default=0.0, ge=0, description="squared change by one more update, e²; solver scf only"
+    )
+    legendre_gap: float = Field(
+        default=0.0, ge=0, description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only"
+    )
+
     @model_validator(mode="after")
     def _some_term(self) -> Self:
         if not any(getattr(self, name) for name in type(self).model_fields):
@@ -265,6 +281,11 @@ class Stage(Section):
         gt=0,
         le=1,
         description="last learning rate of the stage over learning_rate",
+    )
+    gradient: Literal["implicit", "direct", "unroll"] = Field(
+        default="implicit",
+        description="of solver scf in this stage; direct: one update of the labels' density; "
+        "unroll: through some updates; implicit: at the solution, as in evaluation and MD",
     )
     loss: Loss = Field(
         default_factory=lambda: Loss(energy=1.0, forces=10.0), description="weights of the loss"
@@ -326,6 +347,13 @@ class Train(Section):
     optimizer: Optimizer = Field(default_factory=Optimizer, description="gradient step")
     ema: float = Field(
         default=0.99, ge=0, lt=1, description="decay of the running mean of the parameters; 0: off"
+    )
+    max_unconverged: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="a larger share of an epoch's structures that the solver leaves unconverged "
+        "ends the run",
     )
     checkpoint: Checkpoint = Field(
         default_factory=Checkpoint, description="when the state is saved"

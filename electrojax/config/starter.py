@@ -59,12 +59,7 @@ model:
 
 train:
   stages:
-    - name: fit
-      epochs: 100
-      learning_rate: 1.0e-2
-      schedule: cosine       # down to 1 % by the last epoch; or constant
-      # weights of the squared errors (energy per atom){more_losses}
-      loss: {{energy: 1, forces: 10}}
+{stages}
   optimizer: {{name: adam, clip: 10.0}}
   ema: 0.99                  # running mean of the parameters, which is what is saved; 0: off
   checkpoint: {{every_epochs: 10, every_minutes: 10}}
@@ -72,6 +67,31 @@ train:
 
 loggers: [jsonl]             # metrics.jsonl in the run folder
 """
+
+
+_STAGES = """\
+    - name: fit
+      epochs: 100
+      learning_rate: 1.0e-2
+      schedule: cosine       # down to 1 % by the last epoch; or constant
+      # weights of the squared errors (energy per atom){more_losses}
+      loss: {{energy: 1, forces: 10}}"""
+
+_STAGED = """\
+    - name: warm             # one update of the labels' density per step: cheap
+      epochs: 60
+      gradient: direct       # without charge labels it starts from the local density
+      learning_rate: 1.0e-2
+      schedule: cosine       # down to 1 % by the last epoch; or constant
+      # weights of the squared errors (energy per atom){more_losses};
+      # and of itself: last_step, stability, level_slope, legendre_gap
+      loss: {{energy: 1, forces: 10, multipoles: 50}}
+    - name: closed           # the self-consistent density, which is what evaluation and MD use
+      epochs: 60
+      gradient: implicit     # or unroll, through a fixed number of updates
+      learning_rate: 2.0e-3
+      loss: {{energy: 50, forces: 20, multipoles: 10}}
+  max_unconverged: 0.01      # a larger share of structures without a solution ends the run"""
 
 
 def starter(solver: str = "local", tables: Tables | None = None) -> str:
@@ -91,11 +111,13 @@ def starter(solver: str = "local", tables: Tables | None = None) -> str:
         raise ConfigError(f'no solver "{solver}"; {hint}kinds: {", ".join(tables.solvers)}')
     backbone = "light" if "light" in tables.backbones else next(iter(tables.backbones))
     labels = [name for name in getattr(tables.solvers[solver], "provides", ()) if name in _LOSSES]
+    staged = hasattr(tables.solvers[solver], "gradient") and "multipoles" in labels
+    more = f"; this solver also learns: {', '.join(labels)}" if labels else ""
     return _STARTER.format(
         solver=solver,
         backbone=_block("backbone", backbone, tables.backbones),
         solver_block=_block("solver", solver, tables.solvers),
-        more_losses=f"; this solver also learns: {', '.join(labels)}" if labels else "",
+        stages=(_STAGED if staged else _STAGES).format(more_losses=more),
     )
 
 

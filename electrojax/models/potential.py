@@ -32,6 +32,7 @@ from electrojax.models.responses import (
 from electrojax.nn.base import BACKBONES
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import SOLVERS, check_frame
+from electrojax.solvers.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
@@ -126,7 +127,9 @@ class Potential:
     @property
     def provides(self) -> tuple[str, ...]:
         """The labels that this model predicts."""
-        return ("energy", "forces", "stress", *self.network.solver.provides, *self.responses)
+        solver = self.network.solver
+        told = getattr(solver, "diagnostics", ())
+        return ("energy", "forces", "stress", *solver.provides, *self.responses, *told)
 
     def responding(self, responses: Sequence[str]) -> "Potential":
         """Returns the potential that also predicts ``born_charges`` or ``polarizability``.
@@ -139,6 +142,24 @@ class Potential:
     def answering(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential that also predicts the responses that are labelled in frames."""
         return self.responding((*self.responses, *labelled_responses(self.network.solver, frames)))
+
+    def solving(self, **options: Any) -> "Potential":
+        """Returns the potential with other runtime options of its charge solver.
+
+        Args:
+            options: such as ``gradient`` and ``diagnostics`` of the self-consistent field.
+        """
+        solver = self.network.solver.clone(**options)
+        return dataclasses.replace(self, network=self.network.clone(solver=solver))
+
+    def diagnosing(self, names: Sequence[str] = ()) -> "Potential":
+        """Returns the potential whose solver says of itself what is named, if it can.
+
+        The Legendre gap, which costs nothing, is always among it.
+        """
+        wanted = (*names, LEGENDRE_GAP)
+        told = tuple(n for n in getattr(self.network.solver, "diagnoses", ()) if n in wanted)
+        return self.solving(diagnostics=told) if told else self
 
     def tuned(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential with its Coulomb engines chosen and tuned for these structures.
@@ -271,22 +292,26 @@ def predict_system(
     strain = jnp.zeros((system.n_graphs, 3, 3), positions.dtype)
     field = jnp.asarray(system.external_field)
 
-    def total(positions: Array, field: Array, strain: Array) -> tuple[Array, Any]:
-        moved = strained(replace(system, positions=positions, external_field=field), strain)
+    charge = jnp.asarray(system.total_charge)
+
+    def total(
+        positions: Array, field: Array, strain: Array, charge: Array = charge
+    ) -> tuple[Array, Any]:
+        inputs = {"positions": positions, "external_field": field, "total_charge": charge}
+        moved = strained(replace(system, **inputs), strain)
         energies, state = network.apply({"params": params}, moved, guess)
         energy = jnp.sum(jnp.stack(list(energies.values())), axis=0)
         return jnp.sum(energy), (energy, energies, state)
 
-    if system.boundary == "open":
-        slopes, (energy, energies, state) = jax.grad(total, (0, 1), has_aux=True)(
-            positions, field, strain
-        )
-        stress = jnp.zeros_like(strain)
-    else:
-        (*slopes, virial), (energy, energies, state) = jax.grad(total, (0, 1, 2), has_aux=True)(
-            positions, field, strain
-        )
-        stress = virial / volume(jnp.asarray(system.cell))[:, None, None]
+    gap = LEGENDRE_GAP in getattr(network.solver, "diagnostics", ())
+    inputs = (0, 1, *((2,) if system.boundary != "open" else ()), *((3,) if gap else ()))
+    gradient = jax.grad(total, inputs, has_aux=True)
+    found, (energy, energies, state) = gradient(positions, field, strain, charge)
+    slopes = dict(zip(inputs, found))
+    stress = jnp.zeros_like(strain)
+    if 2 in slopes:
+        stress = slopes[2] / volume(jnp.asarray(system.cell))[:, None, None]
+    levels = {LEGENDRE_GAP: slopes[3] + state.fermi_level} if gap else {}
     return Prediction(
         energy=energy,
         energies=energies,
@@ -298,6 +323,7 @@ def predict_system(
         responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
         fermi_level=state.fermi_level,
         report=state.report,
+        diagnostics={**state.diagnostics, **levels},
     )
 
 

@@ -26,6 +26,9 @@ class Prediction:
         report: how the charge solver ended.
         responses: by name, those that were asked for: born_charges [N, 3, 3] e,
             Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V.
+        diagnostics: by name, what the charge solver was asked to say of its own map:
+            ``legendre_gap`` [G] eV, ∂E/∂Q + μ, and those of
+            :func:`electrojax.solvers.diagnostics.diagnosed`.
     """
 
     energy: Array
@@ -38,6 +41,7 @@ class Prediction:
     fermi_level: Array
     report: SolverReport
     responses: dict[str, Array] = dataclasses.field(default_factory=dict)
+    diagnostics: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     @property
     def charges(self) -> Array:

@@ -54,6 +54,10 @@ class ResponseProblem(Protocol):
         """Inner products per structure."""
         ...
 
+    def constrained(self, constraint: ChargeConstraint) -> "ResponseProblem":
+        """Returns the map with other charges fixed."""
+        ...
+
     @property
     def scale(self) -> Array:
         """Å^l of each component [M], by which multipoles become charges."""

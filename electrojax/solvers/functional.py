@@ -83,7 +83,8 @@ class EnergyFunctional(nn.Module):
             self.linear_solver,
             self.max_steps,
         )
-        start = jnp.zeros_like(quadratic.drive) if guess is None else guess.multipoles.sum(axis=1)
+        start = jnp.zeros_like(quadratic.drive)
+        start = start if guess is None else guess.over(start)
         problem: QuadraticEnergy | ConvexEnergy = quadratic
         if self.terms:
             readout = ConvexReadout(self.l_max, self.width, self.terms, name="convex")

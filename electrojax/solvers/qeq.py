@@ -105,7 +105,8 @@ class ChargeEquilibration(nn.Module):
     def _minimum(
         self, energy: QuadraticEnergy, guess: ChargeGuess | None
     ) -> tuple[Array, dict[str, Array], Array, SolverReport]:
-        start = jnp.zeros_like(energy.drive) if guess is None else guess.multipoles.sum(axis=1)
+        start = jnp.zeros_like(energy.drive)
+        start = start if guess is None else guess.over(start)
         multipoles, report = quadratic_minimum(energy, start, self.tolerance)
         multipliers = levels(energy, multipoles)
         energies = stationary_energies(multipoles, multipliers, energy)

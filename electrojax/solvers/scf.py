@@ -22,6 +22,7 @@ from electrojax.solvers.constraint import (
     fermi_level,
     reservoir,
 )
+from electrojax.solvers.diagnostics import DIAGNOSTICS, diagnosed
 from electrojax.solvers.energy_readout import PolarisationEnergy
 from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
 from electrojax.solvers.hardness import ElementTable, Hardness
@@ -57,6 +58,7 @@ class SelfConsistentField(nn.Module):
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
+    diagnoses: ClassVar[tuple[str, ...]] = DIAGNOSTICS
     uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
@@ -98,6 +100,7 @@ class SelfConsistentField(nn.Module):
         "implicit",
         "direct: one update of the guess; unroll: through some updates; implicit: at the solution",
     )
+    diagnostics: tuple[str, ...] = runtime((), "what to say of the map, any of ``diagnoses``")
     l_max: int = runtime(0, "highest multipole order of the density")
     width: float = runtime(1.5, "width of the Gaussians, Å")
     cutoff: float = runtime(0.0, "cutoff of the edges, Å")
@@ -134,17 +137,16 @@ class SelfConsistentField(nn.Module):
     ) -> ChargeState:
         """Returns the self-consistent density and the terms of its energy."""
         problem = self._problem(features, system, coulomb)
-        start = problem.local if guess is None else guess.multipoles.sum(axis=1)
+        start = problem.local if guess is None else guess.over(problem.local)
         given = jnp.zeros(system.n_graphs, start.dtype) if guess is None else guess.fermi_level
         found = self._found(problem, start, level_at_start(problem, given))
         multipoles, multipliers, report = found
         energies = self._energies(features, problem, multipoles, multipliers)
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
-        mask = jnp.asarray(system.node_mask)
-        return ChargeState(
-            density, energies, level, jnp.where(mask, at_atoms(level, system), 0.0), report
-        )
+        levels = jnp.where(jnp.asarray(system.node_mask), at_atoms(level, system), 0.0)
+        told = diagnosed(self.diagnostics, problem, multipoles, multipliers)
+        return ChargeState(density, energies, level, levels, report, told)
 
     def _problem(self, features: Features, system: System, coulomb: CoulombOperator) -> Any:
         local = MultipoleReadout(irreps(self.l_max), name="local")(features)

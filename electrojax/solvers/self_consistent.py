@@ -10,7 +10,7 @@ from electrojax.solvers.constraint import ChargeConstraint, at_atoms, reservoir
 from electrojax.solvers.quadratic import QuadraticEnergy, degrees, field_potentials
 from electrojax.solvers.response_map import Response
 from electrojax.system.types import System
-from electrojax.typing import Array, static, struct
+from electrojax.typing import Array, replace, static, struct
 
 
 @struct
@@ -29,6 +29,10 @@ class SymmetricResponse:
     energy: QuadraticEnergy
     local: Array
     inverse: Array
+
+    def constrained(self, constraint: ChargeConstraint) -> "SymmetricResponse":
+        """Returns the map with other charges fixed."""
+        return replace(self, energy=replace(self.energy, constraint=constraint))
 
     def update(self, multipoles: Array, levels: Array) -> Array:
         """Returns F(p, μ) [N, M], zero on padding."""
@@ -115,6 +119,10 @@ class FreeResponse:
     norms: Array
     width: float = static()
     max_steps: int = static()
+
+    def constrained(self, constraint: ChargeConstraint) -> "FreeResponse":
+        """Returns the map with other charges fixed."""
+        return replace(self, constraint=constraint)
 
     def update(self, multipoles: Array, levels: Array) -> Array:
         """Returns F(p, μ) [N, M], zero on padding."""

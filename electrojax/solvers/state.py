@@ -1,5 +1,7 @@
 """What a charge solver is handed and what it returns."""
 
+import dataclasses
+
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
@@ -19,11 +21,22 @@ class ChargeGuess:
 
     Attributes:
         multipoles: [N, C, M] e·Å^l.
-        fermi_level: [G] eV.
+        fermi_level: [G] eV; zero where it is not known, as in a cold start.
+        known: [N, M] which components, channels summed, the guess tells of; all of them as it
+            stands.
     """
 
     multipoles: Array
     fermi_level: Array
+    known: Array | bool = True
+
+    def over(self, start: Array) -> Array:
+        """Returns multipoles [N, M], channels summed: the guess, and the start where it has none.
+
+        Args:
+            start: [N, M] e·Å^l, where the solver starts without a guess.
+        """
+        return jnp.where(self.known, self.multipoles.sum(axis=1), start)
 
 
 @struct
@@ -52,6 +65,7 @@ class ChargeState:
         chemical_potential: [N] eV, −∂E/∂q of each atom: one number over atoms that exchange charge
             freely, such as those of a fragment; zero for kinds that define none.
         report: how the solver ended.
+        diagnostics: by name, what the solver was asked to say of its own map.
     """
 
     density: ChargeDensity
@@ -59,6 +73,7 @@ class ChargeState:
     fermi_level: Array
     chemical_potential: Array
     report: SolverReport
+    diagnostics: dict[str, Array] = dataclasses.field(default_factory=dict)
 
 
 def closed_form(system: System, dtype: jnp.dtype) -> SolverReport:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from electrojax.errors import ConfigError
 from electrojax.models.prediction import Prediction
+from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.types import Batch, System, graph_sum
 from electrojax.training.residuals import REQUIRES, per_graph_to, residual
 from electrojax.typing import Array, struct
@@ -48,6 +49,11 @@ def check_loss(weights: Mapping[str, float], provides: Iterable[str]) -> None:
             raise ConfigError(f"loss.{name}: no such term; choose from {', '.join(REQUIRES)}")
         if not 0.0 <= weight < float("inf"):
             raise ConfigError(f"loss.{name}: {weight}; needed a finite weight of at least 0")
+        if weight and name in DIAGNOSTICS and name not in provided:
+            raise ConfigError(
+                f"loss.{name}: only a solver that iterates to self-consistency (kind scf) says it "
+                "of itself; set the weight to 0 or choose that solver"
+            )
         if weight and REQUIRES[name] not in provided:
             raise ConfigError(
                 f"loss.{name}: this model does not predict {REQUIRES[name]} (it predicts "
@@ -73,7 +79,9 @@ def loss(
     - polarizability: nine per structure, f = 1/N, (e·Å²/V/atom)²; born_charges: nine per atom, e²;
     - charges: one per atom, e²; multipoles: one per labelled component that the model has,
       density channels summed, (e·Å^l)²;
-    - fermi_level: one per structure, eV²; total_charge: one per structure, f = 1/N, e².
+    - fermi_level: one per structure, eV²; total_charge: one per structure, f = 1/N, e²;
+    - level_slope, stability, legendre_gap: one per structure, (e²/eV)², 1 and eV²; last_step: one
+      per component, e². They need no label (:func:`electrojax.training.residuals.residual`).
 
     A quantity without any label contributes exactly zero, to the loss and to its gradient. The
     mean is over labelled entries, so padding and unlabelled batch-mates do not change it.

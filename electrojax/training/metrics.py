@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from electrojax.models.prediction import Prediction
+from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.types import Batch
 from electrojax.training.residuals import REQUIRES, per_graph_to, residual
 
@@ -24,6 +25,10 @@ UNITS: dict[str, tuple[str, float]] = {
     "total_charge": ("me", 1e3),
     "born_charges": ("e", 1.0),
     "polarizability": ("e·Å²/V", 1.0),
+    "level_slope": ("e²/eV", 1.0),
+    "stability": ("1", 1.0),
+    "last_step": ("me", 1e3),
+    "legendre_gap": ("meV", 1e3),
 }
 """Unit of the RMSE and MAE of a quantity, and the factor from the internal unit to it."""
 
@@ -159,19 +164,33 @@ class Sums:
         RMSE = √(Σ Δ²/n), MAE = Σ |Δ|/n, R² = 1 − Σ Δ² / Σ (y − ȳ)², over exactly the n labelled
         entries of real atoms or structures, whether the charge solver converged or not;
         ``forces_rmse_relative`` is the RMSE over the RMS of the reference forces. Quantities
-        without labels are absent.
+        without labels are absent; for what the solver says of itself see ``diagnostics``.
         """
         found: dict[str, float] = {}
         for name, term in self.terms.items():
-            found |= _errors(f"{prefix}/{name}", name, term)
+            if name not in DIAGNOSTICS:
+                found |= _errors(f"{prefix}/{name}", name, term)
         return found
 
+    def diagnostics(self) -> dict[str, float]:
+        """Returns what the solver said of itself, ``scf/legendre_gap`` and the like.
+
+        Each is the RMS of what its loss term is made of, over all structures that are meant; absent
+        where the solver was not asked.
+        """
+        return {
+            f"scf/{name}": math.sqrt(term["square"] / term["entries"]) * UNITS[name][1]
+            for name, term in self.terms.items()
+            if name in DIAGNOSTICS and term["entries"]
+        }
+
     def solver_metrics(self) -> dict[str, float]:
-        """Returns mean iterations and the share of unconverged structures of the solver."""
+        """Returns mean iterations and unconverged share of the solver, and its diagnostics."""
         graphs = max(self.graphs, 1)
         return {
             "scf/steps": self.solver_steps / graphs,
             "scf/unconverged": self.unconverged / graphs,
+            **self.diagnostics(),
         }
 
     def plain(self) -> dict[str, Any]:

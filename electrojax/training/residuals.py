@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from electrojax.models.prediction import Prediction
+from electrojax.solvers.constraint import FIXED_CHARGE
+from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.types import LABELS, Batch, Label, System, Targets
 
 GraphSum = Callable[[Any], Any]
@@ -26,8 +28,20 @@ REQUIRES: dict[str, str] = {
     "multipoles": "multipoles",
     "fermi_level": "fermi_level",
     "total_charge": "charges",
+    "level_slope": "level_slope",
+    "stability": "stability",
+    "last_step": "last_step",
+    "legendre_gap": "legendre_gap",
 }
 """Every quantity that can be fitted, and what a model must provide for it."""
+
+
+UNLABELLED = ("total_charge", *DIAGNOSTICS)
+"""Quantities that are compared with an input, or with what a sound model has: no label needed."""
+
+STABLE = 0.9
+"""Largest |eigenvalue| of a linearised map that the loss leaves alone; 1 is where undamped
+iteration stops to converge."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +70,9 @@ def residual(
     The energy is per atom, so that its error does not grow with the structure. The dipole counts
     for open boundaries only, where Σ q r is defined, and the stress for periodic ones only. The
     polarisation is compared with the nearest of the equivalent labels, which differ by multiples of
-    e times the periodic lattice vectors.
+    e times the periodic lattice vectors. Diagnostics of the charge solver are compared with zero:
+    how far ∂Q/∂μ is above it, the largest eigenvalue above ``STABLE``, what one more update
+    changes, and ∂E/∂Q + μ of structures at fixed charge.
 
     Args:
         name: a key of ``REQUIRES``.
@@ -91,6 +107,8 @@ def residual(
         case "total_charge":
             label = Label(system.total_charge, system.graph_mask)
             return _flat(total(prediction.charges), label, "graphs", per_atom=True)
+        case "level_slope" | "stability" | "last_step" | "legendre_gap":
+            return _diagnostic(name, prediction, system)
     return _flat(getattr(prediction, name), getattr(targets, name), LABELS[name].axis)
 
 
@@ -115,6 +133,21 @@ def _flat(predicted: Any, label: Label, axis: str, per_atom: bool = False) -> Re
         per_atom,
         axis,
     )
+
+
+def _diagnostic(name: str, prediction: Prediction, system: System) -> Residual:
+    """How far the map is from sound: zero where it is, for every structure that is meant."""
+    value, mask, axis = prediction.diagnostics[name], system.graph_mask, "graphs"
+    match name:
+        case "level_slope":
+            value = value * (value > 0)
+        case "stability":
+            value = (value - STABLE) * (value > STABLE)
+        case "last_step":
+            mask, axis = system.node_mask, "nodes"
+        case "legendre_gap":
+            mask = mask & (system.charge_control == FIXED_CHARGE)
+    return _flat(value, Label(0 * value, mask), axis)
 
 
 def _multipoles(prediction: Prediction, targets: Targets) -> Residual:

@@ -320,7 +320,8 @@ class Run:
             sums.add_prediction(prediction, batch, self._provides)
             if not sums.finite:
                 raise self._non_finite("validation error", self.position.step, indices, "valid")
-        return summary(sums, "valid", self.stage.weights)
+        # What the solver says of itself on the validation set counts, where there is one.
+        return summary(sums, "valid", self.stage.weights) | sums.diagnostics()
 
     def _advance(self, record: Record) -> None:
         """Moves to the next epoch, and to the end of the stage when patience is exhausted."""

@@ -11,14 +11,18 @@ import numpy as np
 import optax
 
 from electrojax.models.prediction import Prediction
+from electrojax.solvers.state import ChargeGuess
 from electrojax.system.types import Batch, System
 from electrojax.training.loss import TermSums, loss
 from electrojax.training.optimizer import moving_average
 from electrojax.typing import Array, struct
 
 Params = Any
-Apply = Callable[[Params, System], Prediction]
-"""Pure and differentiable: parameters and inputs to a prediction."""
+Apply = Callable[..., Prediction]
+"""Pure and differentiable: parameters, inputs and, if there is one, a guess to a prediction."""
+
+Guess = Callable[[Batch], ChargeGuess]
+"""A density that the charge solver starts from, such as that of the labels."""
 
 
 @struct
@@ -74,6 +78,7 @@ def make_train_step(
     apply: Apply,
     optimizer: optax.GradientTransformation,
     ema: float = 0.99,
+    guess: Guess | None = None,
 ) -> TrainStep:
     """Returns the compiled step: gradient of the loss, clipping, Adam, moving average.
 
@@ -85,10 +90,12 @@ def make_train_step(
         apply: the model.
         optimizer: from :func:`make_optimizer`.
         ema: decay of the moving average of the parameters, 0 for none.
+        guess: what the charge solver starts from; its own start where not given.
     """
 
     def objective(params: Params, batch: Batch, weights: dict[str, Array]) -> tuple[Array, Any]:
-        prediction = apply(params, batch.system)
+        started = () if guess is None else (guess(batch),)
+        prediction = apply(params, batch.system, *started)
         value, sums = loss(prediction, batch, weights)
         return value, (sums, prediction.report)
 
