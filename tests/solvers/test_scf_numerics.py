@@ -11,7 +11,6 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.electrostatics.field import field_coupling
 from electrojax.electrostatics.krylov import Space
 from electrojax.solvers.constraint import charge_constraint
-from electrojax.solvers.diagnostics import charge_per_level, spectral_radius
 from electrojax.solvers.fixed_point import concluded, unrolled
 from electrojax.solvers.gmres import gmres
 from electrojax.solvers.mixing import mixed, newton_krylov
@@ -181,25 +180,6 @@ def test_charge_that_does_not_respond_is_reported(x64):
     multipoles, _, report = jax.jit(solved)(free)
     np.testing.assert_allclose(multipoles, problem.local, atol=1e-14)
     assert bool(report.converged[0])
-
-
-def test_diagnostics_equal_dense_algebra(x64):
-    """The spectral radius of ∂F/∂p, and ∂Q/∂μ with the response of the whole structure."""
-    problem = free_problem(system_of([cluster()]), strength=0.0)
-    zero, n = jnp.zeros(5), 5
-    constant = np.asarray(problem.update(jnp.zeros((5, 4)), zero)).ravel()
-    units = jnp.eye(4 * n).reshape(-1, n, 4)
-    columns = np.asarray(jax.vmap(lambda p: problem.update(p, zero))(units)).reshape(4 * n, -1)
-    radius = np.abs(np.linalg.eigvals((columns - constant).T)).max()
-    found = jax.jit(lambda p: spectral_radius(p, p.local, zero, 200))(problem)
-    np.testing.assert_allclose(found, radius, rtol=1e-3)
-    slope = jax.jit(lambda p: charge_per_level(p, p.local, zero))(problem)
-    more = replace(problem, constraint=replace(
-        problem.constraint, total=problem.constraint.total + (problem.constraint.count > 0)
-    ))  # fmt: skip
-    level = dense_solution(more)[1] - dense_solution(problem)[1]
-    np.testing.assert_allclose(slope, 1.0 / level, rtol=1e-9)
-    assert float(slope[0]) < 0
 
 
 @pytest.mark.parametrize(("nonlinear", "control"), [(False, 0), (True, 1)])
