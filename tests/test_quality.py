@@ -50,7 +50,7 @@ def test_no_pickle_and_no_unsafe_yaml():
 
 def test_ci_runs_the_readme_test_command():
     readme = (ROOT / "README.md").read_text()
-    command = "pip install '.[test]' && pytest -n 2 --dist loadgroup"
+    command = "pip install '.[test]' && pytest -n 2"
     assert command in readme
     assert command in (ROOT / ".ci/run").read_text()
 

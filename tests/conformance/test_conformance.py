@@ -47,8 +47,8 @@ precision, g the gradient of a force loss.
 
 
 def case(backbone: str, solver: str, boundary: str, check: str):
-    """One combination, its tests kept together so that they share compiled programs."""
-    marks = [pytest.mark.xdist_group(f"{backbone}-{solver}-{boundary}")]
+    """One combination, in the default run or not."""
+    marks = []
     chosen = EVERYDAY.get(solver, {}) if backbone == "light" else {}
     mace = (backbone, solver, boundary, check) == ("mace", "local", "open", "")
     if not mace and not (boundary in chosen and check in chosen[boundary]):
