@@ -12,7 +12,7 @@ from electrojax.config.runner import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
-from electrojax.data.hdf5 import is_hdf5, write_hdf5
+from electrojax.data.hdf5 import PER_ATOM_PREDICTIONS, is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError
@@ -20,6 +20,7 @@ from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
+from electrojax.models.prediction import has_spin
 from electrojax.system.types import LABELS, Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
@@ -105,6 +106,7 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
         axis = LABELS[name].axis if name in LABELS else "graphs"
+        axis = "nodes" if name in PER_ATOM_PREDICTIONS else axis
         _store(atoms, f"electrojax_{name}", axis, np.asarray(value))
     return atoms
 
@@ -112,7 +114,11 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
 def predictions_by_name(
     model: Potential, frame: Frame, prediction: StructurePrediction
 ) -> Mapping[str, Any]:
-    """Returns what a model predicts for a frame, by name, in eV, Å and e."""
+    """Returns what a model predicts for a frame, by name, in eV, Å and e.
+
+    ``chemical_potential`` is −∂E/∂q of each atom in eV, and ``spin_multipoles`` n_α − n_β in
+    electrons·Å^l, of solvers that know them.
+    """
     atomic = model.atomic_energy(frame.numbers)
     found: dict[str, Any] = {"energy": prediction.energy + atomic, "forces": prediction.forces}
     if frame.boundary != "open":
@@ -125,6 +131,10 @@ def predictions_by_name(
     for name in ("polarization", "fermi_level"):
         if name in model.provides:
             found[name] = getattr(prediction, name)
+    if "fermi_level" in model.provides:
+        found["chemical_potential"] = prediction.chemical_potential
+    if has_spin(model.network.solver):
+        found["spin_multipoles"] = prediction.spin_multipoles
     found.update(prediction.responses)
     return {**found, "converged": prediction.converged}
 

@@ -31,6 +31,9 @@ FORMAT, VERSION = "electrojax structures", 1
 RAGGED = {"multipoles": MAX_MULTIPOLES}
 """Quantities whose number of components varies, and its largest value."""
 
+PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles")
+"""What models predict for every atom beside labels."""
+
 
 def is_hdf5(path: str | os.PathLike) -> bool:
     """Returns whether a file name ends in .h5 or .hdf5."""
@@ -127,7 +130,8 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    per_atom = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
+    labelled = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
+    per_atom = labelled or name in PER_ATOM_PREDICTIONS
     _put(group, "values", np.concatenate(there) if per_atom else np.stack(there))
 
 

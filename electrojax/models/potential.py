@@ -22,7 +22,7 @@ from electrojax.electrostatics.coulomb import (
 from electrojax.electrostatics.counter_charge import check_fixed_potential
 from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
-from electrojax.models.prediction import Prediction
+from electrojax.models.prediction import Prediction, has_spin, spin_multipoles
 from electrojax.models.responses import (
     check_names,
     check_responses,
@@ -322,6 +322,8 @@ def predict_system(
         polarization=-slopes[1],
         responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
         fermi_level=state.fermi_level,
+        chemical_potential=state.chemical_potential,
+        spin_multipoles=spin_multipoles(state, has_spin(network.solver)),
         report=state.report,
         diagnostics={**state.diagnostics, **levels},
     )

@@ -32,7 +32,11 @@ class StructurePrediction:
         charges: [n] e.
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
         polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
-        fermi_level: eV.
+        fermi_level: eV, μ = −∂E/∂Q; zero for kinds that define none. The potential is zero at
+            infinity (open), on the average over the cell (periodic), in the vacuum (slab).
+        chemical_potential: [n] eV, −∂E/∂q of each atom in the same gauge: one number over atoms
+            that exchange charge freely; zero for kinds that define none.
+        spin_multipoles: [n, M] electrons·Å^l, n_α − n_β; zero for kinds without spin.
         converged: whether the charge solver converged.
         solver_steps: its number of iterations.
         responses: by name, those that were asked for: born_charges [n, 3, 3] e,
@@ -48,6 +52,8 @@ class StructurePrediction:
     dipole: np.ndarray
     polarization: np.ndarray
     fermi_level: float
+    chemical_potential: np.ndarray
+    spin_multipoles: np.ndarray
     converged: bool
     solver_steps: int
     responses: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -140,6 +146,8 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             dipole=np.asarray(prediction.dipole[graph]),
             polarization=np.asarray(prediction.polarization[graph]),
             fermi_level=float(prediction.fermi_level[graph]),
+            chemical_potential=np.asarray(prediction.chemical_potential[atoms]),
+            spin_multipoles=np.asarray(prediction.spin_multipoles[atoms]),
             converged=bool(prediction.report.converged[graph]),
             solver_steps=int(prediction.report.steps[graph]),
             responses={

@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import flax.linen as nn
+import jax.numpy as jnp
+
 from electrojax.electrostatics.density import ChargeDensity
-from electrojax.solvers.state import SolverReport
+from electrojax.solvers.state import ChargeState, SolverReport
 from electrojax.typing import Array, struct
 
 
@@ -22,7 +25,12 @@ class Prediction:
         polarization: [G, 3] e·Å, P = −∂E/∂(external field): the dipole of the whole cell. In open
             directions it is the dipole; along periodic ones it is known up to multiples of e times
             the lattice vectors (for formal charges that are whole numbers).
-        fermi_level: [G] eV.
+        fermi_level: [G] eV, μ = −∂E/∂Q; zero for kinds that define none. The potential is zero at
+            infinity (open), on the average over the cell (periodic), in the vacuum (slab).
+        chemical_potential: [N] eV, μ_i = −∂E/∂q_i in the same gauge: one number over atoms that
+            exchange charge freely, such as those of a fragment; zero where ``fermi_level`` is.
+        spin_multipoles: [N, M] electrons·Å^l, n_α − n_β: its charges sum to multiplicity − 1; zero
+            for kinds without spin.
         report: how the charge solver ended.
         responses: by name, those that were asked for: born_charges [N, 3, 3] e,
             Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V.
@@ -39,6 +47,8 @@ class Prediction:
     dipole: Array
     polarization: Array
     fermi_level: Array
+    chemical_potential: Array
+    spin_multipoles: Array
     report: SolverReport
     responses: dict[str, Array] = dataclasses.field(default_factory=dict)
     diagnostics: dict[str, Array] = dataclasses.field(default_factory=dict)
@@ -47,3 +57,17 @@ class Prediction:
     def charges(self) -> Array:
         """Charge of every atom [N] in e, summed over channels."""
         return self.density.multipoles[..., 0].sum(axis=1)
+
+
+def has_spin(solver: nn.Module) -> bool:
+    """Returns whether a charge solver's two channels are electrons with spin up and down."""
+    return bool(getattr(solver, "spin", False))
+
+
+def spin_multipoles(state: ChargeState, spin: bool) -> Array:
+    """Returns n_α − n_β [N, M] electrons·Å^l, zero without spin.
+
+    Channels are charges, and electrons are negative: the excess of up is p_β − p_α.
+    """
+    channels = state.density.multipoles
+    return channels[:, 1] - channels[:, 0] if spin else jnp.zeros_like(channels[:, 0])

@@ -14,6 +14,7 @@ from electrojax.electrostatics.plan import replan_needed
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
+from electrojax.models.prediction import has_spin
 from electrojax.simulation.inputs import INPUTS, frame_with_inputs
 from electrojax.system.types import Frame
 
@@ -22,9 +23,11 @@ class Calculator(AseCalculator):
     """Energies, forces and charges of a model for ASE.
 
     Results are ``energy`` and ``free_energy`` (eV, atomic energies included), ``forces`` (eV/Å),
-    ``charges`` (e), ``energies_by_term`` (eV by name), ``fermi_level`` (eV); with three periodic
-    axes ``stress`` (eV/Å³, Voigt order xx, yy, zz, yz, xz, xy) and with none ``dipole`` (e·Å, about
-    the origin). Array sizes are rounded up, so that moving atoms compile few programs. The Coulomb
+    ``charges`` (e), ``energies_by_term`` (eV by name), ``fermi_level`` (eV), ``chemical_potential``
+    (eV, −∂E/∂q of each atom; of kinds that define it); ``magmoms`` and ``magmom`` (n_α − n_β of
+    each atom and of all, in Bohr magnetons; of kinds with spin); with three periodic axes
+    ``stress`` (eV/Å³, Voigt order xx, yy, zz, yz, xz, xy) and with none ``dipole`` (e·Å, about the
+    origin). Array sizes are rounded up, so that moving atoms compile few programs. The Coulomb
     method and its k-vectors stay those of the first cell while a changing cell allows it, so that
     the energy has no steps in a relaxation and is then renewed with one below the accuracy.
 
@@ -46,6 +49,8 @@ class Calculator(AseCalculator):
         "stress",
         "charges",
         "dipole",
+        "magmom",
+        "magmoms",
     ]
 
     def __init__(
@@ -88,6 +93,12 @@ class Calculator(AseCalculator):
             "energies_by_term": dict(found.energies),
             "fermi_level": found.fermi_level,
         }
+        if "fermi_level" in self.model.provides:
+            level = found.chemical_potential.astype(np.float64)
+            self.results["chemical_potential"] = level
+        if has_spin(self.model.network.solver):
+            moments = found.spin_multipoles[:, 0].astype(np.float64)
+            self.results |= {"magmoms": moments, "magmom": float(moments.sum())}
         if frame.boundary == "periodic":
             stress = found.stress.astype(np.float64)
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)

@@ -1,18 +1,22 @@
 """Changes of an atom's multipoles read from its features, its potentials and its multipoles.
 
-With h_l features of order l, x_l potentials and multipoles of that order in channels,
+With h_l features of order l, x_l potentials and multipoles of that order in channels, z a vector of
+the element, and gated(u) = W silu(W' u_0) for scalars, W (W' u_l · silu(W'' u_0)) beyond,
 
-    m_l = W h_l + W' x_l,  d_l = ⟨h_l, m_l⟩,  g = MLP(d ⊕ h_0),  Δp_l = W''(g_l h_l ⊕ g'_l m_l),
+    m_l = W h_l + W' x_l,  d_l = ⟨h_l, m_l⟩,  g = MLP(d ⊕ h_0 ⊕ z),  u_l = g_l h_l ⊕ g'_l m_l,
+    Δp_l = W'' u_l + gated(u)_l,
 
-and Fukui weights are linear in the scalars of g. Source of the form: MACE-POLAR-1, in which the
-last term has h_l alone; without m_l an atom without neighbours has no dipole in a field.
+and Fukui weights are read from the scalars of g and of the gate. Source of the form: MACE-POLAR-1,
+whose u_l has h_l alone and whose Δp_l the gate alone; without m_l an atom without neighbours has
+no dipole in a field. Each product doubles the power of the potential, so that a few updates of
+unlucky weights overflow: with a limit, g and Δp saturate smoothly.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.nn.features import Features, component
-from electrojax.nn.linear import Linear, Perceptron
+from electrojax.nn.linear import Linear, Perceptron, normalized_silu
 from electrojax.typing import Array
 
 Orders = tuple[Array, ...]
@@ -24,6 +28,19 @@ def by_order(values: Array) -> Orders:
     l_max = round(values.shape[-1] ** 0.5) - 1
     swapped = jnp.swapaxes(values, 1, 2)
     return tuple(swapped[:, l * l : (l + 1) ** 2] for l in range(l_max + 1))
+
+
+def saturated(values: Array, limit: float) -> Array:
+    """Returns x/√(1 + |x|²/limit²), with |x| over the last axis but one: a norm below the limit.
+
+    Args:
+        values: [..., 2l + 1, K].
+        limit: 0 for none.
+    """
+    if not limit:
+        return values
+    squares = jnp.sum((values / limit) ** 2, axis=-2, keepdims=True)
+    return values / jnp.sqrt(1.0 + squares)
 
 
 class MixedFeatures(nn.Module):
@@ -70,43 +87,73 @@ class Invariants(nn.Module):
         return jnp.concatenate(inner, axis=-1), tuple(factors)
 
 
+class Gated(nn.Module):
+    """Channels after an equivariant non-linearity: scalars gate themselves and the other orders.
+
+    Attributes:
+        channels: per order.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, values: Orders) -> Orders:
+        """Returns [N, 2l + 1, channels] per order."""
+        gates = Linear(self.channels * len(values), name="gates")(values[0])
+        scalars, *rest = jnp.split(normalized_silu(gates), len(values), axis=-1)
+        higher = [
+            Linear(self.channels, name=f"degree_{l}")(x) * gate
+            for l, (x, gate) in enumerate(zip(values[1:], rest), 1)
+        ]
+        return (scalars, *higher)
+
+
 class FieldUpdate(nn.Module):
     """One update of the multipoles, with weights of its own.
 
     Attributes:
         channels: of the density, 1 or 2.
         hidden: widths of the perceptron.
+        limit: of the norm of Δp, e·Å^l, and of gates; 0 for none.
         scale: size of the initial output.
     """
 
     channels: int
     hidden: tuple[int, ...] = (64, 64)
+    limit: float = 10.0
     scale: float = 0.03
 
     @nn.compact
-    def __call__(self, mixed: Orders, potentials: Array, multipoles: Array) -> tuple[Array, Array]:
+    def __call__(
+        self, mixed: Orders, element: Array, potentials: Array, multipoles: Array
+    ) -> tuple[Array, Array]:
         """Returns Δp [N, C, M] e·Å^l and unconstrained Fukui weights [N, C].
 
         Args:
             mixed: features h_l [N, 2l + 1, K].
+            element: z [N, K''].
             potentials: [N, K', M], in units of about 1.
             multipoles: [N, C, M] e·Å^l.
         """
         values = by_order(jnp.concatenate([potentials, multipoles], axis=1))
         inner, factors = Invariants(name="invariants")(mixed, values)
         width, orders = mixed[0].shape[-1], len(mixed)
-        inputs = jnp.concatenate([inner, mixed[0][:, 0]], axis=-1)
+        inputs = jnp.concatenate([inner, mixed[0][:, 0], element], axis=-1)
         gates = Perceptron(self.hidden, (2 * orders + 1) * width, name="gates")(inputs)
+        gates = saturated(gates[:, None], self.limit)
         scalars, *rest = jnp.split(gates, 2 * orders + 1, axis=-1)
-        changes = []
-        for l, (h, m) in enumerate(zip(mixed, factors)):
-            gated = [rest[2 * l][:, None] * h, rest[2 * l + 1][:, None] * m]
-            change = Linear(self.channels, self.scale, name=f"change_{l}")(
-                jnp.concatenate(gated, axis=-1)
-            )
-            changes.append(change)
-        change = jnp.swapaxes(jnp.concatenate(changes, axis=1), 1, 2)
-        return change, Linear(self.channels, name="fukui")(scalars)
+        products = tuple(
+            jnp.concatenate([rest[2 * l] * h, rest[2 * l + 1] * m], axis=-1)
+            for l, (h, m) in enumerate(zip(mixed, factors))
+        )
+        gated = Gated(width, name="gated")(products)
+        changes = [
+            Linear(self.channels, self.scale, name=f"change_{l}")(jnp.concatenate(pair, axis=-1))
+            for l, pair in enumerate(zip(products, gated))
+        ]
+        change = jnp.concatenate([saturated(x, self.limit) for x in changes], axis=1)
+        weights = jnp.concatenate([scalars, gated[0]], axis=-1)[:, 0]
+        return jnp.swapaxes(change, 1, 2), Linear(self.channels, name="fukui")(weights)
 
 
 class FieldEnergy(nn.Module):

@@ -11,11 +11,19 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import each_channel, of_one_width
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
 from electrojax.errors import DataError
-from electrojax.nn.features import Features
+from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
+from electrojax.nn.linear import Perceptron
 from electrojax.nn.options import option, runtime
 from electrojax.solvers.constraint import at_atoms
-from electrojax.solvers.field_update import FieldEnergy, FieldUpdate, MixedFeatures, Orders
+from electrojax.solvers.field_update import (
+    FieldEnergy,
+    FieldUpdate,
+    MixedFeatures,
+    Orders,
+    by_order,
+    saturated,
+)
 from electrojax.solvers.fukui import Fukui, channel_charges, equilibrated
 from electrojax.solvers.hardness import ElementTable, MultipoleChannels
 from electrojax.solvers.local import ELEMENTS
@@ -34,9 +42,11 @@ class FieldUpdates(nn.Module):
 
     p⁰ is read from the features; then K times v = R p + ½ v_ext in each channel, p ← p + Δp(h, v,
     p), and charge and spin are put right by learned Fukui weights. Nothing is iterated to
-    self-consistency, so the charge moves K receptive fields of the potential far, and there is
-    always an answer. Σ_c p_c is the charge density; n_α − n_β = multiplicity − 1 electrons, so that
-    the charges of the channels differ by the opposite. The form is that of MACE-POLAR-1.
+    self-consistency, so that there is always an answer, and the potential has acted K times. Σ_c
+    p_c is the charge density; n_α − n_β = multiplicity − 1 electrons, so that the charges of the
+    channels differ by the opposite. The form is that of MACE-POLAR-1, which is ``fukui: signed``,
+    ``limit: 0``, ``hidden: [64, 64, 64]`` and ``energy_hidden: [128, 128, 128]``; it norms √4π ⟨v⟩
+    and π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
     """
 
     provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
@@ -53,6 +63,11 @@ class FieldUpdates(nn.Module):
         "perceptron", "perceptron: learned, of density and potential; coulomb: none beyond Coulomb"
     )
     channels: int = option(16, "features per order in updates and energy", minimum=1)
+    hidden: tuple[int, ...] = option((64, 64), "hidden widths of the updates", positive=True)
+    energy_hidden: tuple[int, ...] = option((64, 64), "hidden widths of the energy", positive=True)
+    limit: float = option(
+        10.0, "e·Å^l that an update moves at most, smoothly; 0: none, as MACE-POLAR-1", minimum=0
+    )
     receiver_widths: tuple[float, ...] = option(
         (1.5, 3.0), "Å; not below the width of the density", positive=True
     )
@@ -70,8 +85,13 @@ class FieldUpdates(nn.Module):
     cutoff: float = runtime(5.0, "length of the longest edges, Å")
 
     def check(self, frame: Frame) -> None:
-        """Raises an error if options clash, or a structure's spin is none."""
+        """Raises an error if options clash, or a structure has no such spin or an open charge."""
         check_receivers(self.receiver_widths, self.receiver_norms, self.width, self.l_max)
+        if frame.charge_control == "fixed_potential":
+            raise DataError(
+                f"{frame.source}: charge_control fixed_potential; solver kind non_scf keeps the "
+                "total_charge: needed fixed_charge, or kind scf, qeq or functional"
+            )
         if self.spin and frame.multiplicity < 1:
             raise DataError(
                 f"{frame.source}: multiplicity {frame.multiplicity:g}; needed 2S + 1, at least 1"
@@ -86,49 +106,63 @@ class FieldUpdates(nn.Module):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density after the updates and the terms of its energy."""
-        mixed = self._mixed(features, system)
         field = field_coupling(system, self.cutoff)
         received = self._received(coulomb, field, system)
         start, raw = self._start(features, system)
         totals = channel_charges(system, start.shape[1])
         first = equilibrated(start, raw, totals, system, self.fukui)
-        updates = [self._update(mixed, raw, system, step) for step in range(self.steps)]
+        mixed = self._mixed("update", features, system)
+        updates = [self._update(mixed, system, step) for step in range(self.steps)]
         multipoles = updated(first, received, updates, totals, system, self.fukui)
         energies = {
             "coulomb": coulomb.energy(multipoles),
             "field": field.energy(multipoles, system),
         }
         if self.energy == "perceptron":
-            potentials = _flat(received(multipoles))
-            values = FieldEnergy(name="energy")(mixed, multipoles + first, potentials)
+            mixed = self._mixed("energy", features, system)
+            readout = FieldEnergy(self.energy_hidden, name="energy_readout")
+            values = readout(mixed, multipoles + first, _flat(received(multipoles)))
             values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
-        report = closed_form(system, multipoles.dtype)
+        finite = jnp.isfinite(jnp.sum(jnp.stack(list(energies.values())), axis=0))
+        report = replace(closed_form(system, multipoles.dtype), converged=finite)
         return ChargeState(of_one_width(multipoles, self.width), energies, level, zeros, report)
 
-    def _mixed(self, features: Features, system: System) -> Orders:
+    def _mixed(self, name: str, features: Features, system: System) -> Orders:
         """Features h_l; the element is in the scalars, for atoms that have no neighbours."""
-        scalars, *rest = MixedFeatures(self.l_max, self.channels, name="features")(features)
+        mixing = MixedFeatures(self.l_max, self.channels, name=f"{name}_features")
+        scalars, *rest = mixing(features)
+        elements = self._embedded(f"{name}_elements", scalars, system)
+        return (scalars + elements[:, None], *rest)
+
+    def _embedded(self, name: str, like: Array, system: System) -> Array:
+        """A vector of each atom's element, [N, channels]."""
         shape = (ELEMENTS, self.channels)
-        table = jnp.asarray(self.param("elements", normal(1.0), shape, scalars.dtype))
-        return (scalars + table[system.numbers][:, None], *rest)
+        return jnp.asarray(self.param(name, normal(1.0), shape, like.dtype))[system.numbers]
 
     def _start(self, features: Features, system: System) -> tuple[Array, Array]:
         """p⁰ [N, C, M] before its charges are put right, and its Fukui weights [N, C]."""
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
-        raw = MultipoleChannels(0, count, 0.3, name="fukui")(features)[:, :, 0]
-        charges = [self._element(f"charge_{c}", 0.0, start, system) for c in range(count)]
-        weights = [self._element(f"weight_{c}", 1.0, raw, system) for c in range(count)]
-        start = start.at[:, :, 0].add(jnp.stack(charges, axis=1))
-        raw = raw + jnp.stack(weights, axis=1)
-        mask = jnp.asarray(system.node_mask)[:, None]
-        return jnp.where(mask[:, :, None], start, 0.0), jnp.where(mask, raw, 0.0)
+        scalars = component(features.layers[-1], 0)[:, 0]
+        raw = Perceptron(self.hidden, count, name="fukui")(scalars)
+        start = start.at[:, :, 0].add(self._of_elements("start_charge", 0.0, start, system))
+        raw = raw + self._of_elements("start_weight", 1.0, start, system)
+        start = jnp.swapaxes(
+            jnp.concatenate([saturated(x, self.limit) for x in by_order(start)], axis=1), 1, 2
+        )
+        mask = jnp.asarray(system.node_mask)[:, None, None]
+        return jnp.where(mask, start, 0.0), raw
 
-    def _element(self, name: str, initial: float, like: Array, system: System) -> Array:
-        return ElementTable(initial, name=name)(system, like.dtype)
+    def _of_elements(self, name: str, initial: float, like: Array, system: System) -> Array:
+        """A number of each atom's element per channel, [N, C]."""
+        tables = [
+            ElementTable(initial, name=f"{name}_{channel}")(system, like.dtype)
+            for channel in range(like.shape[1])
+        ]
+        return jnp.stack(tables, axis=1)
 
     def _received(
         self, coulomb: CoulombOperator, field: FieldCoupling, system: System
@@ -149,13 +183,15 @@ class FieldUpdates(nn.Module):
 
         return received
 
-    def _update(self, mixed: Orders, raw: Array, system: System, step: int) -> Update:
-        module = FieldUpdate(raw.shape[1], name=f"update_{step}")
-        mask = jnp.asarray(system.node_mask)[:, None]
+    def _update(self, mixed: Orders, system: System, step: int) -> Update:
+        element = self._embedded(f"element_{step}", mixed[0], system)
+        module = FieldUpdate(2 if self.spin else 1, self.hidden, self.limit, name=f"update_{step}")
+        mask = jnp.asarray(system.node_mask)[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
-            change, weights = module(mixed, _flat(potentials), multipoles)
-            return jnp.where(mask[:, :, None], change, 0.0), raw + weights
+            change, weights = module(mixed, element, _flat(potentials), multipoles)
+            weights = weights + self._of_elements(f"weight_{step}", 1.0, multipoles, system)
+            return jnp.where(mask, change, 0.0), weights
 
         return update
 

@@ -5,9 +5,11 @@ in V/Å^l. With equivariant vectors a_r (inward) and b_r (outward) read from the
 
     affine:    Δ_i = S_i v_i + Σ_r b_r ⟨a_r, v_i⟩
     one_body:  Δ_i = S_i v_i + Σ_r b_r φ_r(⟨a_1, v_i⟩, ..., ⟨a_R, v_i⟩)
-    many_body: φ_r also sees Σ_j f_r(r_ij) ⟨a_s, v_j⟩ of the neighbours j,
+    many_body: φ_r also sees Σ_j f_r(r_ij) ⟨a_s, v_j⟩ / (1 + Σ_j u(r_ij)) of the neighbours j,
 
-with S_i one slope per order and width. The slopes have either sign: nothing here is symmetric.
+with S_i one slope per order and width. The slopes have either sign: nothing here is symmetric. u
+is the cutoff's envelope: potentials of neighbours are alike, so that their sum would grow with the
+coordination; divided by the atom's own one it is an average, in crowds too.
 Source of the form: Baldwin et al., arXiv 2603.14700 (OneBodyVariableUpdate and ManyBodyUpdate).
 """
 
@@ -99,7 +101,7 @@ class ManyBodyResponse:
 
     Attributes:
         atoms: the response of single atoms, whose function has 2R inputs.
-        filters: [E, R] of the distance, zero from the cutoff on.
+        filters: [E, R] of the distance, zero from the cutoff on, over the receiver's coordination.
         system: the batch, for its edges.
     """
 
@@ -189,5 +191,11 @@ class ResponseReadout(nn.Module):
     def _filters(self, system: System) -> Array:
         lengths, _ = lengths_and_directions(edge_vectors(system))
         envelope = polynomial_cutoff(lengths, self.cutoff, 5)
+        envelope = jnp.where(jnp.asarray(system.edge_mask), envelope, 0.0)
         radial = bessel_basis(lengths, self.cutoff, _BESSEL) * envelope[:, None]
-        return Linear(self.rank, name="filters")(radial)
+        receivers = jnp.asarray(system.receivers)
+        neighbors = jax.ops.segment_sum(
+            envelope, receivers, system.n_nodes, indices_are_sorted=True
+        )
+        coordination = 1.0 + neighbors.at[receivers].get(mode="fill", fill_value=0)
+        return Linear(self.rank, name="filters")(radial) / coordination[:, None]

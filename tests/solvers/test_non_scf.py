@@ -9,7 +9,8 @@ import pytest
 
 from electrojax import testing
 from electrojax.errors import ConfigError, DataError
-from electrojax.solvers.fukui import channel_charges, equilibrated
+from electrojax.solvers.field_update import saturated
+from electrojax.solvers.fukui import channel_charges, equilibrated, fukui_weights
 from electrojax.solvers.non_scf import FieldUpdates, updated
 from electrojax.solvers.response_map import AffineResponse
 from electrojax.typing import replace
@@ -17,7 +18,15 @@ from tests.solvers.problems import CUTOFF, WIDTH, system_of
 from tests.solvers.test_scf import cluster, energy_of, features_of, random_params, run_of
 from tests.solvers.test_scf_numerics import free_problem, solved
 
-COMMON = {"l_max": 1, "width": WIDTH, "cutoff": CUTOFF, "channels": 4}
+COMMON = {
+    "l_max": 1,
+    "width": WIDTH,
+    "cutoff": CUTOFF,
+    "steps": 1,
+    "channels": 3,
+    "hidden": (5,),
+    "energy_hidden": (5,),
+}
 
 
 @pytest.mark.parametrize("kind", ["positive", "signed"])
@@ -37,9 +46,41 @@ def test_channels_keep_their_charge_whatever_the_weights(x64, rng, kind):
             sums = np.asarray(found[5 * graph : 5 * graph + 5, :, 0]).sum(axis=0)
             np.testing.assert_allclose(sums, totals[graph], atol=1e-12)
         np.testing.assert_array_equal(found[:, :, 1:], multipoles[:, :, 1:])
+    np.testing.assert_allclose(
+        fukui_weights(jnp.asarray(raw), system, "positive")[:5],
+        np.log1p(np.exp(raw[:5])) / np.log1p(np.exp(raw[:5])).sum(0),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        fukui_weights(jnp.asarray(raw), system, "signed")[:5], raw[:5] / raw[:5].sum(0), rtol=1e-6
+    )
     one = equilibrated(multipoles, jnp.asarray(cancelling), totals, system, "signed")
     shift = np.asarray(one - multipoles)[:5, :, 0]
     np.testing.assert_allclose(shift, np.broadcast_to(shift[:1], shift.shape), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["positive", "signed"])
+def test_weights_and_their_slopes_are_numbers_in_single_precision(rng, kind):
+    with jax.enable_x64(True):
+        system = jax.tree.map(
+            lambda x: np.asarray(x, np.float32) if np.asarray(x).dtype == np.float64 else x,
+            system_of([cluster(), cluster()], nodes=3, graphs=1),
+        )
+    raw = rng.normal(size=(13, 2)).astype(np.float32)
+
+    @jax.jit
+    def slope(raw):
+        def total(raw):
+            return jnp.sum(fukui_weights(raw, system, kind)[:, 0] * jnp.arange(13.0))
+
+        return jax.value_and_grad(total)(raw)
+
+    for factor in (0.0, 1e-30, 1e-10, 1.0, -60.0, 1e6, 1e15):
+        value, gradient = slope(jnp.asarray(raw * np.float32(factor)))
+        assert np.isfinite(value) and np.all(np.isfinite(gradient)), factor
+        assert not np.any(gradient[10:])
+    _, gradient = slope(jnp.full((13, 2), -100.0))
+    assert np.all(np.isfinite(gradient)) and np.any(gradient[:10])
 
 
 def test_more_electrons_up_than_down(x64):
@@ -101,6 +142,57 @@ def test_a_lone_atom_is_polarised_by_a_field(x64):
     np.testing.assert_allclose(multipoles[[1, 3]], 0.0, atol=1e-13)
 
 
+def test_updates_saturate(x64, rng):
+    values = jnp.asarray(rng.normal(size=(7, 3, 2)))
+    np.testing.assert_array_equal(saturated(100.0 * values, 0.0), 100.0 * values)
+    np.testing.assert_allclose(saturated(1e-4 * values, 10.0), 1e-4 * values, rtol=1e-8)
+    large = saturated(1e6 * values, 10.0)
+    np.testing.assert_allclose(jnp.linalg.norm(large, axis=1), 10.0, rtol=1e-9)
+    np.testing.assert_allclose(jnp.sum(large * values, axis=1) / 10.0,
+                               jnp.linalg.norm(values, axis=1), rtol=1e-9)  # fmt: skip
+
+
+def test_wild_parameters_atoms_at_one_place_and_nothing_leave_numbers(x64):
+    """A pair at one place, one atom, padding, then nothing at all: gradients of a force loss."""
+    lone = testing.cluster(np.random.default_rng(2), n=1, total_charge=-1.0, multiplicity=2.0)
+    system = system_of([cluster(multiplicity=4.0), lone], nodes=2, graphs=1)
+    system = replace(system, positions=system.positions.copy())
+    system.positions[1] = system.positions[0]
+    features = features_of(8)
+    solver = FieldUpdates(fukui="signed", receiver_widths=(1.1,), **COMMON)
+    params = random_params(solver, system, features)
+    run = run_of(solver, features)
+
+    @jax.jit
+    def sloped(params, system):
+        def energy(positions, params):
+            state = run(params, replace(system, positions=positions))
+            return jnp.sum(energy_of(state)), state
+
+        def loss(params):
+            forces, state = jax.grad(energy, has_aux=True)(jnp.asarray(system.positions), params)
+            return jnp.sum(forces**2), state
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    for size in (0.0, 1.0, 30.0):
+        slopes, state = sloped(jax.tree.map(lambda x, s=size: s * x, params), system)
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((slopes, state)))
+        charges = np.asarray(state.density.multipoles)[:, :, 0].sum(axis=1)
+        np.testing.assert_allclose(charges[:5].sum(), 0.6, atol=1e-9)
+        np.testing.assert_allclose(charges[5:], [-1.0, 0.0, 0.0], atol=1e-9)
+        assert np.all(state.report.converged)
+    empty = replace(
+        system,
+        **{name: np.zeros_like(getattr(system, name)) for name in ("node_mask", "edge_mask")},
+        graph_mask=np.zeros_like(system.graph_mask),
+        node_graph=np.full_like(system.node_graph, system.n_graphs),
+    )
+    slopes, state = sloped(params, empty)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((slopes, state)))
+    assert not np.any(state.density.multipoles) and not np.any(energy_of(state))
+
+
 def test_many_tied_updates_are_the_self_consistent_field(x64, rng):
     """K → ∞ of one update p ← p + α (F(p) − p), with Fukui weights that are the bare response."""
     system = system_of([cluster()])
@@ -134,3 +226,5 @@ def test_what_is_refused():
         FieldUpdates(receiver_norms=(1.0, -1.0, 1.0, 1.0), **COMMON).check(cluster())
     with pytest.raises(DataError, match="multiplicity 0"):
         FieldUpdates(**COMMON).check(cluster(multiplicity=0.0))
+    with pytest.raises(DataError, match="keeps the total_charge"):
+        FieldUpdates(**COMMON).check(cluster(charge_control="fixed_potential"))

@@ -49,6 +49,8 @@ def apply(params, system):
         dipole=dipole(density, system),
         polarization=dipole(density, system),
         fermi_level=jnp.zeros(graphs, positions.dtype),
+        chemical_potential=jnp.zeros_like(charges),
+        spin_multipoles=jnp.zeros_like(density.multipoles[:, 0]),
         report=SolverReport(converged, jnp.full(graphs, 3), jnp.zeros(graphs, positions.dtype)),
     )
 
