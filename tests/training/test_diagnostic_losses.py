@@ -123,20 +123,21 @@ def random_params(potential, system, seed=1):
     return tree.unflatten([jnp.asarray(0.4 * rng.normal(size=x.shape)) for x in leaves])
 
 
-def test_the_legendre_gap_of_a_model(x64):
+@pytest.mark.parametrize("gradient", ["direct", pytest.param("implicit", marks=pytest.mark.slow)])
+def test_the_legendre_gap_of_a_model(x64, gradient):
     """∂E/∂Q + μ by differences of the energy; its loss has a slope in the parameters."""
     potential = model(response="free", receiver_widths=[1.1, 2.0]).diagnosing()
+    potential = potential.solving(gradient=gradient)
     batch = batch_of(potential, total_charge=0.5)
     params = random_params(potential, batch.system)
 
-    @jax.jit
-    def run(params, charge):
+    def gap(params, charge):
         system = replace(batch.system, total_charge=batch.system.total_charge + charge)
         prediction = potential.apply(params, system)
-        gap = loss(prediction, batch, {"legendre_gap": 1.0})[0]
-        return gap, prediction
+        return loss(prediction, batch, {"legendre_gap": 1.0})[0], prediction
 
-    slopes, found = jax.jit(jax.grad(run, has_aux=True))(params, 0.0)
+    run = jax.jit(jax.grad(gap, has_aux=True))  # one program for all
+    slopes, found = run(params, 0.0)
     step = 1e-4
     energies = [np.asarray(run(params, x)[1].energy) for x in (step, -step)]
     expected = (energies[0] - energies[1]) / (2 * step) + np.asarray(found.fermi_level)

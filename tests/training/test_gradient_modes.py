@@ -1,5 +1,7 @@
 """Stages with a gradient of their own: what is compiled, and what the labels start."""
 
+import sys
+
 import ase.io
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,9 @@ import numpy as np
 import pytest
 
 from electrojax import testing
+from electrojax.cli import main
 from electrojax.config.build import build_training, open_job
+from electrojax.config.folder import run_folder
 from electrojax.config.resolve import load_run
 from electrojax.config.starter import starter
 from electrojax.errors import ConfigError
@@ -142,6 +146,25 @@ def test_a_staged_run_compiles_once_per_gradient(run_file):
     assert all(np.isfinite(record["train/loss"]) for record in result.records)
     assert result.records[0]["scf/last_step"] > 0
     assert all("scf/legendre_gap" in record for record in result.records)
+
+
+def test_too_many_without_a_solution_end_with_exit_code_3(run_file, monkeypatch, capsys):
+    """One product of the linear solve is too few; the run goes on where the limit is raised."""
+    overrides = [
+        "data.valid=null",
+        "model.solver={kind: scf, response: symmetric, linear_solver: cg, max_steps: 1}",
+        "train.stages=[{name: only, epochs: 1, loss: {energy: 1}}]",
+        "train.max_unconverged=0.01",
+    ]
+    words = [word for text in overrides for word in ("--set", text)]
+    monkeypatch.setattr(sys, "argv", ["electrojax", "train", str(run_file), *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 3
+    assert "of the structures unconverged" in capsys.readouterr().err
+    job = open_job(run_file, [*overrides, "train.max_unconverged=1.0"])
+    with run_folder(job, resume=True) as existed:
+        assert existed
 
 
 @pytest.mark.parametrize("kind", ["local", "qeq"])
