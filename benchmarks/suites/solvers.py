@@ -47,6 +47,15 @@ FIELDS = {
     "scf": {"solver": SCF},
     "non_scf": {"solver": NON_SCF},
 }
+WARM = {"gradient": "direct"}
+BLIND = {"multipoles": 0}
+CLUSTERS: dict[str, dict] = {
+    "local": {"solver": LOCAL},
+    "local, energies and forces alone": {"solver": LOCAL, "loss": BLIND},
+    "scf": {"solver": SCF, "first stage": WARM},
+    "scf, energies and forces alone": {"solver": SCF, "first stage": WARM, "loss": BLIND},
+    "scf, implicit throughout": {"solver": SCF},
+}
 PEPTIDES = {
     "none": {"solver": NONE},
     "latent": {"solver": LATENT},
@@ -55,11 +64,13 @@ PEPTIDES = {
 
 
 def variants() -> Iterator[tuple[str, str, dict[str, dict], dict[str, str]]]:
-    """Yields the case, the name of the row, changes of the model and changes of the paths."""
+    """Yields the case, the name of the row, its changes and the changes of the paths."""
     for name, model in CHAIN.items():
         yield "carbon_chain", name, model, {}
     for name, model in PEPTIDES.items():
         yield "spice_latent", name, model, {}
+    for name, model in CLUSTERS.items():
+        yield "ion_water", name, model, {}
     for case in ("nma_field", "water_field"):
         for name, model in FIELDS.items():
             yield case, name, model, {}
@@ -76,16 +87,21 @@ def configured(case: str, model: dict[str, dict], renamed: dict[str, str], data:
         f"solver/{model['solver']['kind']}" if part.startswith("solver/") else part
         for part in plain["include"]
     ]
-    for block, changes in model.items():
-        plain["model"][block] = {**plain["model"].get(block, {}), **changes}
+    stages = plain["train"].get("stages", [plain["train"]])
+    stages[0].update(model.get("first stage", {}))
+    for stage in stages:
+        stage["loss"].update(model.get("loss", {}))
+    blocks = plain.setdefault("model", {})
+    for block in set(model) - {"first stage", "loss"}:
+        blocks[block] = {**blocks.get(block, {}), **model[block]}
     for name in ("train", "valid", "test"):
-        if name in plain["data"]:
+        if name in plain.get("data", {}):
             path = plain["data"][name]["path"]
             for old, new in renamed.items():
                 path = path.replace(f"{old}_", f"{new}_")
             plain["data"][name]["path"] = str(data.resolve() / path)
     if model["solver"]["kind"] in ("none", "latent"):
-        plain["train"]["loss"].pop("charges", None)
+        stages[0]["loss"].pop("charges", None)
     return plain
 
 
