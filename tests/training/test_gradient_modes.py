@@ -19,6 +19,7 @@ from electrojax.system.batching import collate
 from electrojax.training.callbacks import ConvergenceLimit
 from electrojax.training.guess import label_guess
 from electrojax.training.loop import fit
+from electrojax.training.optimizer import make_optimizer
 from electrojax.training.step import (
     Controls,
     init_state,
@@ -96,7 +97,7 @@ def test_the_step_hands_the_guess_to_the_model():
 
     sample = toy.samples(1)[0]
     batch = collate([sample], toy.CAPACITY, np.float32)
-    optimizer = toy_optimizer()
+    optimizer = make_optimizer("adam", 10.0, 0.0)
     state = init_state(toy.params(), optimizer)
     step = make_train_step(apply, optimizer, guess=lambda b: label_guess(b, 1))
     _, report = step(state, batch, Controls(np.float32(0.1), {"energy": np.float32(1.0)}))
@@ -104,12 +105,6 @@ def test_the_step_hands_the_guess_to_the_model():
     charge = np.sum(sample.labels["multipoles"])
     wanted = ((charge - sample.labels["energy"]) / sample.system.n_nodes) ** 2
     assert head["loss"] == pytest.approx(wanted, rel=1e-5)
-
-
-def toy_optimizer():
-    from electrojax.training.optimizer import make_optimizer
-
-    return make_optimizer("adam", 10.0, 0.0)
 
 
 def test_a_step_for_each_gradient(run_file):
