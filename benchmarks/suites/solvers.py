@@ -36,7 +36,6 @@ DIMERS = {
     "local": {"solver": LOCAL},
     "latent": {"solver": LATENT},
     "qeq": {"solver": QEQ, "density": {"l_max": 0}},
-    "functional": {"solver": FUNCTIONAL},
 }
 SCF = {"kind": "scf", "tolerance": 1.0e-5}
 NON_SCF = {"kind": "non_scf"}
