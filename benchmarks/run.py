@@ -4,6 +4,7 @@
     python benchmarks/run.py speed
     python benchmarks/run.py quickstart
     python benchmarks/run.py accuracy --data DIR     # DIR holds the public ab initio sets
+    python benchmarks/run.py image_charge            # makes its labels with tblite
 
 Every suite is a module of benchmarks/suites with a function ``rows(options) -> list of dicts``.
 """

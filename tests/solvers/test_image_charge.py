@@ -189,7 +189,7 @@ train:
   epochs: {epochs}
   learning_rate: 0.02
   schedule: cosine
-  loss: {{energy: 1, forces: 10000, charges: 100}}
+  loss: {{energy: 0.01, forces: 10000, charges: 100}}
 """
 
 
