@@ -15,9 +15,12 @@ class Features:
 
     Attributes:
         layers: one [N, irreps] per layer, dimensionless; every layer keeps its l > 0.
+        energies: per-atom terms [N] that a backbone knows in closed form, such as the repulsion of
+            nuclei; the energy readout adds them, in units of the energy scale.
     """
 
     layers: tuple[e3nn.IrrepsArray, ...]
+    energies: tuple[Array, ...] = ()
 
 
 def from_components(components: tuple[Array, ...]) -> e3nn.IrrepsArray:

@@ -17,34 +17,44 @@ Path = tuple[int, int, int]
 class Interaction(nn.Module):
     """Sums over neighbours the products of their features with edge harmonics.
 
-    Batatia et al. 2022 (arXiv 2206.07697) eqs. 8-9: A = Linear(Σ_j R(r_ij) Y(r̂_ij) ⊗ h_j)/n̄.
+    Batatia et al. 2022 (arXiv 2206.07697) eqs. 8-9: A = Linear(Σ_j R(r_ij) Y(r̂_ij) ⊗ h_j)/n̄, or
+    with 1 + Σ_j tanh(g(r_ij)²), g linear in the radial basis, in place of n̄ (MACE-MP-0b, MPA-0).
 
     Attributes:
         channels: number of channels.
         radial_hidden: widths of the hidden layers of the radial network.
         average_neighbors: n̄.
+        by_density: whether the atom's own learned density of neighbours divides, not n̄.
     """
 
     channels: int
     radial_hidden: tuple[int, ...]
     average_neighbors: float
+    by_density: bool = False
 
     @nn.compact
     def __call__(
-        self, h: tuple[Array, ...], radial: Array, angular: Array, senders: Array, receivers: Array
+        self,
+        h: tuple[Array, ...],
+        radial: Array,
+        envelope: Array,
+        angular: Array,
+        senders: Array,
+        receivers: Array,
     ) -> tuple[Array, ...]:
         """Returns per degree l up to that of the harmonics an array [N, 2l + 1, channels].
 
         Args:
             h: per degree l an array [N, 2l + 1, channels].
-            radial: [E, B] radial basis, zero from the cutoff on.
+            radial: [E, B] radial basis.
+            envelope: [E, 1] factor of the radial weights, or [1, 1] where the basis has it.
             angular: [E, (l_max + 1)²] harmonics.
             senders, receivers: [E], receivers ascending.
         """
         l_max = round(angular.shape[1] ** 0.5) - 1
         all_paths = paths(len(h) - 1, l_max)
         size = len(all_paths) * self.channels
-        weights = Perceptron(self.radial_hidden, size, name="radial")(radial)
+        weights = Perceptron(self.radial_hidden, size, name="radial")(radial) * envelope
         weights = weights.reshape(-1, len(all_paths), self.channels)
         sent = [
             Linear(self.channels, name=f"up_{degree}")(x)[senders] for degree, x in enumerate(h)
@@ -54,8 +64,12 @@ class Interaction(nn.Module):
             product = tensor_product(sent[path[0]], angular, path)
             messages[path[2]].append(product * weights[:, index, None, :])
         summed = [self._sum(parts, receivers, h[0].shape[0]) for parts in messages]
+        neighbors: Array | float = self.average_neighbors
+        if self.by_density:
+            edges = jnp.tanh(Linear(1, name="density")(radial) ** 2) * envelope
+            neighbors = 1.0 + self._sum([edges], receivers, h[0].shape[0])[:, :, None]
         return tuple(
-            Linear(self.channels, name=f"down_{degree}")(x) / self.average_neighbors
+            Linear(self.channels, name=f"down_{degree}")(x) / neighbors
             for degree, x in enumerate(summed)
         )
 

@@ -78,11 +78,12 @@ class Perceptron(nn.Module):
 
 def normalized_silu(x: Array) -> Array:
     """Returns c · x · sigmoid(x) with c such that E[f(z)²] = 1 for z ~ N(0, 1), as e3nn does."""
-    return x * jax.nn.sigmoid(x) * _silu_scale()
+    return x * jax.nn.sigmoid(x) * normalized_silu_scale()
 
 
 @functools.cache
-def _silu_scale() -> float:
+def normalized_silu_scale() -> float:
+    """Returns the factor c of :func:`normalized_silu`."""
     z, weight = np.polynomial.hermite_e.hermegauss(120)
     second_moment = np.sum(weight * (z / (1.0 + np.exp(-z))) ** 2) / np.sum(weight)
     return float(second_moment**-0.5)

@@ -4,21 +4,38 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from electrojax.errors import ConfigError
 from electrojax.nn.contraction import SymmetricContraction
+from electrojax.nn.distance import TRANSFORMS, transformed
 from electrojax.nn.embedding import StateEmbedding
 from electrojax.nn.features import Features, from_components
 from electrojax.nn.interaction import Interaction
 from electrojax.nn.linear import Linear, SpeciesLinear
 from electrojax.nn.options import option, runtime
-from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
+from electrojax.nn.radial import (
+    BASES,
+    harmonics,
+    lengths_and_directions,
+    polynomial_cutoff,
+    radial_basis,
+)
+from electrojax.nn.repulsion import zbl_energies
 from electrojax.system.types import System
 from electrojax.typing import Array
 
 Components = tuple[Array, ...]
 
+RESIDUALS = ("later", "all", "none")
+CUTOFF_PLACES = ("basis", "weights")
+NORMALIZATIONS = ("average", "density")
+
 
 class Mace(nn.Module):
-    """The MACE backbone; every layer, the last one too, keeps its features with l > 0."""
+    """The MACE backbone.
+
+    With ``last_scalars`` off, every layer keeps its features with l > 0, the last one too. The
+    other choices of architecture are those of published MACE models.
+    """
 
     num_species: int = runtime(1, "number of chemical elements")
     average_neighbors: float = runtime(1.0, "mean number of edges that end at an atom")
@@ -28,9 +45,22 @@ class Mace(nn.Module):
     hidden_l_max: int = option(1, "largest degree of the node features", minimum=0, maximum=4)
     layers: int = option(2, "message-passing layers", positive=True)
     correlation: int = option(3, "polynomial degree of a layer's many-body features", minimum=1)
-    bessel: int = option(8, "number of radial Bessel functions", positive=True)
+    bessel: int = option(8, "number of radial functions", positive=True)
+    radial_basis: str = option("bessel", "kind of the radial functions", choices=BASES)
+    distance_transform: str = option(
+        "none", "applied to lengths before the radial functions", choices=TRANSFORMS
+    )
     cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3)
+    cutoff_on: str = option(
+        "basis", "what the cutoff multiplies: radial basis or weights", choices=CUTOFF_PLACES
+    )
     radial_hidden: tuple[int, ...] = option((64, 64, 64), "hidden widths of the radial network")
+    residual: str = option("later", "layers with a residual connection", choices=RESIDUALS)
+    normalization: str = option(
+        "average", "messages are divided by: mean neighbours or own density", choices=NORMALIZATIONS
+    )
+    last_scalars: bool = option(False, "the last layer keeps only l = 0, enough for an energy")
+    zbl: bool = option(False, "adds the ZBL repulsion of nuclei, times the scale of the energy")
     states: tuple[str, ...] = option(
         (), "of the structure, embedded in every atom: total_charge, multiplicity"
     )
@@ -44,9 +74,9 @@ class Mace(nn.Module):
             species: [N] index of the element, −1 on padding.
             vectors: [E, 3] Å edge vectors in the order (y, z, x).
         """
+        self._check()
         lengths, directions = lengths_and_directions(vectors)
-        envelope = polynomial_cutoff(lengths, self.cutoff, self.cutoff_power)
-        radial = bessel_basis(lengths, self.cutoff, self.bessel) * envelope[:, None]
+        radial, envelope = self._radial(lengths, system)
         angular = harmonics(directions, self.l_max)
         one_hot = jax.nn.one_hot(species, self.num_species, dtype=vectors.dtype)
         atoms = Linear(self.channels, name="embedding")(one_hot)
@@ -56,18 +86,44 @@ class Mace(nn.Module):
         h: Components = (atoms[:, None, :],)
         outputs = []
         for index in range(self.layers):
-            layer = MaceLayer(
-                self.channels,
-                self.hidden_l_max,
-                self.correlation,
-                self.radial_hidden,
-                self.average_neighbors,
-                residual=index > 0,
-                name=f"layer_{index}",
-            )
-            h = layer(h, one_hot, radial, angular, system.senders, system.receivers)
+            edges = (radial, envelope, angular, system.senders, system.receivers)
+            h = self._layer(index)(h, one_hot, *edges)
             outputs.append(from_components(h))
-        return Features(tuple(outputs))
+        pairs = (zbl_energies(lengths, system, self.cutoff_power),) if self.zbl else ()
+        return Features(tuple(outputs), pairs)
+
+    def _check(self) -> None:
+        allowed = {
+            "residual": RESIDUALS,
+            "cutoff_on": CUTOFF_PLACES,
+            "normalization": NORMALIZATIONS,
+        }
+        for name, choices in allowed.items():
+            if getattr(self, name) not in choices:
+                value = getattr(self, name)
+                raise ConfigError(f'{name} "{value}" does not exist; choose from {choices}')
+
+    def _radial(self, lengths: Array, system: System) -> tuple[Array, Array]:
+        """The radial basis [E, B], and the envelope that the weights are to be multiplied with."""
+        envelope = polynomial_cutoff(lengths, self.cutoff, self.cutoff_power)[:, None]
+        seen = transformed(self.distance_transform, lengths, system)
+        radial = radial_basis(self.radial_basis, seen, self.cutoff, self.bessel)
+        if self.cutoff_on == "weights":
+            return radial, envelope
+        return radial * envelope, jnp.ones((1, 1), radial.dtype)
+
+    def _layer(self, index: int) -> "MaceLayer":
+        scalars = self.last_scalars and index == self.layers - 1
+        return MaceLayer(
+            self.channels,
+            0 if scalars else self.hidden_l_max,
+            self.correlation,
+            self.radial_hidden,
+            self.average_neighbors,
+            residual=self.residual == "all" or (self.residual == "later" and index > 0),
+            by_density=self.normalization == "density",
+            name=f"layer_{index}",
+        )
 
 
 class MaceLayer(nn.Module):
@@ -81,6 +137,7 @@ class MaceLayer(nn.Module):
         average_neighbors: mean number of neighbours.
         residual: whether the old features, mixed by species, are added (arXiv 2206.07697 eq. 12);
             otherwise the one-particle features are mixed by the species of the receiving atom.
+        by_density: whether messages are divided by the atom's own density of neighbours.
     """
 
     channels: int
@@ -89,22 +146,30 @@ class MaceLayer(nn.Module):
     radial_hidden: tuple[int, ...]
     average_neighbors: float
     residual: bool
+    by_density: bool = False
 
     @nn.compact
     def __call__(
         self,
         h: Components,
         one_hot: Array,
-        radial: Array,
-        angular: Array,
-        senders: Array,
-        receivers: Array,
+        *edges: Array,
     ) -> Components:
-        """Returns per degree l = 0 ... l_out an array [N, 2l + 1, channels]."""
+        """Returns per degree l = 0 ... l_out an array [N, 2l + 1, channels].
+
+        Args:
+            h: per degree an array [N, 2l + 1, channels].
+            one_hot: [N, S], zero rows on padding.
+            edges: what :class:`Interaction` is told of them.
+        """
         interaction = Interaction(
-            self.channels, self.radial_hidden, self.average_neighbors, name="interaction"
+            self.channels,
+            self.radial_hidden,
+            self.average_neighbors,
+            self.by_density,
+            name="interaction",
         )
-        particles = interaction(h, radial, angular, senders, receivers)
+        particles = interaction(h, *edges)
         if not self.residual:
             particles = self._by_species(particles, one_hot)
         stacked = jnp.moveaxis(jnp.concatenate(particles, axis=1), 1, 0)
@@ -116,7 +181,7 @@ class MaceLayer(nn.Module):
             Linear(self.channels, name=f"product_{degree}")(x) for degree, x in enumerate(products)
         ]
         if self.residual:
-            kept = self._by_species(h, one_hot)
+            kept = self._by_species(h[: self.l_out + 1], one_hot)
             update = [u + k for u, k in zip(update, kept)] + update[len(kept) :]
         return tuple(update)
 

@@ -3,7 +3,10 @@
 import e3nn_jax as e3nn
 import jax.numpy as jnp
 
+from electrojax.errors import ConfigError
 from electrojax.typing import Array
+
+BASES = ("bessel", "gaussian", "chebyshev")
 
 
 def lengths_and_directions(vectors: Array) -> tuple[Array, Array]:
@@ -15,6 +18,55 @@ def lengths_and_directions(vectors: Array) -> tuple[Array, Array]:
     nonzero = squared > 0
     lengths = jnp.sqrt(jnp.where(nonzero, squared, 1.0))
     return jnp.where(nonzero, lengths, 0.0), vectors / lengths[:, None]
+
+
+def radial_basis(name: str, lengths: Array, cutoff: float, size: int) -> Array:
+    """Returns the functions [E, size] of edge lengths [E] in Å that a radial network is fed.
+
+    Raises:
+        ConfigError: for a basis that does not exist.
+    """
+    if name not in BASES:
+        raise ConfigError(f'radial_basis "{name}" does not exist; choose from {BASES}')
+    functions = {"bessel": bessel_basis, "gaussian": gaussian_basis, "chebyshev": chebyshev_basis}
+    return functions[name](lengths, cutoff, size)
+
+
+def gaussian_basis(lengths: Array, cutoff: float, size: int) -> Array:
+    """Returns exp(−(r − c_n)²/(2 w²)) [E, size], with n = 1 ... size centres c_n from 0 to r_c.
+
+    Their width w is their distance. Schütt et al. 2017, arXiv 1706.08566, sec. 3.
+
+    Args:
+        lengths: [E] Å.
+        cutoff: r_c in Å.
+        size: number of functions, at least 2.
+    """
+    width = cutoff / (size - 1)
+    centres = jnp.arange(size, dtype=lengths.dtype) * width
+    # Beyond the cutoff the envelope is zero; clipped, long padding edges cannot overflow.
+    inside = jnp.minimum(lengths, 2.0 * cutoff)
+    return jnp.exp(-0.5 * ((inside[:, None] - centres) / width) ** 2)
+
+
+def chebyshev_basis(lengths: Array, cutoff: float, size: int) -> Array:
+    """Returns the Chebyshev polynomials T_n(r) [E, size], n = 1 ... size.
+
+    As in MACE, the argument is the length itself in Å, not scaled to [−1, 1]: meant for lengths
+    that a transform has mapped to [0, 1].
+
+    Args:
+        lengths: [E].
+        cutoff: r_c in Å; lengths beyond are taken as r_c, where the envelope is zero.
+        size: number of functions.
+    """
+    x = jnp.minimum(lengths, cutoff)
+    before, last = jnp.ones_like(x), x
+    columns = [last]
+    for _ in range(size - 1):
+        before, last = last, 2.0 * x * last - before
+        columns.append(last)
+    return jnp.stack(columns, axis=-1)
 
 
 def bessel_basis(lengths: Array, cutoff: float, size: int) -> Array:
@@ -51,9 +103,20 @@ def polynomial_cutoff(lengths: Array, cutoff: float, power: int) -> Array:
     Returns:
         [E], exactly zero from the cutoff on.
     """
+    return polynomial_envelope(lengths, jnp.asarray(cutoff, lengths.dtype), power)
+
+
+def polynomial_envelope(lengths: Array, cutoffs: Array, power: int) -> Array:
+    """Returns :func:`polynomial_cutoff` [E] with a cutoff of every edge's own.
+
+    Args:
+        lengths: [E] Å.
+        cutoffs: [E] or scalar, Å.
+        power: p.
+    """
     p = float(power)
-    inside = lengths < cutoff
-    u = jnp.where(inside, lengths, 0.0) / cutoff
+    inside = lengths < cutoffs
+    u = jnp.where(inside, lengths, 0.0) / cutoffs
     outer = u**power * ((p + 1) * (p + 2) / 2 - u * (p * (p + 2) - u * (p * (p + 1) / 2)))
     return jnp.where(inside, 1.0 - outer, 0.0)
 

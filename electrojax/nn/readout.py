@@ -33,7 +33,7 @@ class EnergyReadout(nn.Module):
         energy = Perceptron((self.hidden,), 1, name=f"layer_{last}")(scalars[last])
         for index, x in enumerate(scalars[:-1]):
             energy = energy + Linear(1, name=f"layer_{index}")(x)
-        return energy[:, 0]
+        return sum(features.energies, start=energy[:, 0])
 
 
 class MultipoleReadout(nn.Module):
