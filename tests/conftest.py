@@ -28,13 +28,23 @@ def rng():
 
 
 PRODUCT = (
+    "test_methods.py::test_a_loaded_model_sums_as_before_and_agrees_with_the_direct_sum[ewald-slab]",
+    "test_methods.py::test_forces_and_stress_are_derivatives[ewald-slab]",
+    "test_methods.py::test_padding_and_batch_mates_change_nothing_and_need_one_program[ewald-slab]",
+    "test_forces_are_those_of_predict_and_of_the_calculator[open]",
+    "test_scf.py::test_direct_and_unrolled_gradients",
+    "test_scf_numerics.py::test_mixing_leaves_a_converged_structure_alone",
+    "test_non_scf.py::test_half_a_field_per_channel",
+    "test_functional.py::test_one_minimum_whatever_the_start[False]",
+    "test_split.py::test_an_ion_that_leaves_the_cell_takes_whole_quanta_along[total-slab]",
+    "test_responses.py::test_responses_of_split_charges_are_slopes_of_the_polarization",
+    "test_main_job.py::test_resume_with_more_epochs_appends",
     "test_training_step_exports[light-functional-slab]",
     "test_training_step_exports[light-latent-slab]",
     "test_training_step_exports[light-local-slab]",
     "test_training_step_exports[light-qeq-bounded-open]",
     "test_training_step_exports[light-qeq-periodic]",
     "test_training_step_exports[light-qeq-soft-slab]",
-    "test_a_loaded_model_sums_as_before_and_agrees_with_the_direct_sum[mesh-periodic]",
     "test_receivers_of_the_density_width_are_its_potential[ewald]",
     "test_receivers_of_the_density_width_are_its_potential[mesh_ewald]",
     "test_receivers_of_the_density_width_are_its_potential[periodic]",
@@ -54,7 +64,17 @@ PRODUCT = (
     "test_a_warm_start_saves_products[one_body]",
     "test_a_strain_scan_has_no_steps_and_is_planned_twice[mesh]",
 )
-"""Second engines, boundaries and orders of checks whose first ones run by default."""
+"""Second engines, boundaries and orders of checks, and long ones, beyond the default run."""
+
+
+def pytest_configure(config):
+    """Compiles the default run's programs quickly; the marked suites compile as users do.
+
+    Compilation is most of the time of the tests. The flag is read when JAX starts its backend.
+    """
+    if "not conformance" in config.option.markexpr:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
 
 
 @pytest.hookimpl(tryfirst=True)
