@@ -28,6 +28,9 @@ def rng():
 
 
 PRODUCT = (
+    "test_data_verbs.py::test_training_and_evaluation_take_hdf5",
+    "test_scf_numerics.py::test_every_way_leads_to_the_same_fixed_point[True]",
+    "test_precondition.py::test_is_the_inverse_of_diagonal_and_long_waves[periodic-2]",
     "test_methods.py::test_a_loaded_model_sums_as_before_and_agrees_with_the_direct_sum[ewald-slab]",
     "test_methods.py::test_forces_and_stress_are_derivatives[ewald-slab]",
     "test_methods.py::test_padding_and_batch_mates_change_nothing_and_need_one_program[ewald-slab]",

@@ -31,10 +31,10 @@ EVERYDAY: dict[str, dict[str, str]] = {
     "split": {"periodic": "", "slab": "g"},
     "latent": {"open": ""},
     "latent-channels": {"periodic": "s"},
-    "qeq": {"periodic": "g", "slab": "s"},
+    "qeq": {"periodic": "g", "slab": ""},
     "qeq-potential": {"open": ""},
     "qeq-bounded": {"open": "p"},
-    "functional": {"open": "g"},
+    "functional": {"open": ""},
     "scf": {"periodic": ""},
     "non-scf": {"open": ""},
 }
