@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from electrojax.electrostatics.density import l_max_of
 from electrojax.nn.features import Features
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.hardness import ElementTable, MultipoleChannels
+from electrojax.solvers.elements import ElementTable
+from electrojax.solvers.hardness import MultipoleChannels
 from electrojax.solvers.quadratic import QuadraticEnergy, block_inverse, degrees
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, struct

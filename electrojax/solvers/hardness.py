@@ -7,29 +7,17 @@ import jax.numpy as jnp
 from electrojax.nn.features import Features, component
 from electrojax.nn.linear import Linear
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.local import ELEMENTS, irreps
+from electrojax.solvers.elements import (
+    DRIVE_PER_ELECTRONEGATIVITY,
+    ElementTable,
+    electropositivities,
+)
+from electrojax.solvers.local import irreps
 from electrojax.system.types import System
 from electrojax.typing import Array
 
 INITIAL_HARDNESS = 8.0
 """eV/(e·Å^l)², before training: usual for charges in eV/e²; for dipoles it is 1.8 Å³."""
-
-
-class ElementTable(nn.Module):
-    """One learned number per element.
-
-    Attributes:
-        initial: its value before training.
-    """
-
-    initial: float
-
-    @nn.compact
-    def __call__(self, system: System, dtype: jnp.dtype) -> Array:
-        """Returns the number at every atom [N]; padding has that of element 0."""
-        start = nn.initializers.constant(self.initial)
-        table = self.param("table", start, (ELEMENTS,), dtype)
-        return jnp.asarray(table)[system.numbers]
 
 
 class Hardness(nn.Module):
@@ -106,5 +94,6 @@ def learned_drive(features: Features, system: System, l_max: int) -> Array:
     Called inside a compact Flax method, whose parameters it adds.
     """
     drive = MultipoleReadout(irreps(l_max), 1.0, name="drive")(features)
-    table = ElementTable(0.0, name="electronegativity")
+    start = electropositivities(-DRIVE_PER_ELECTRONEGATIVITY)
+    table = ElementTable(start, name="electronegativity")
     return drive.at[:, 0].add(-table(system, drive.dtype))

@@ -13,7 +13,12 @@ from electrojax.electrostatics.gaussian import self_potential
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.hardness import ElementTable, MultipoleChannels
+from electrojax.solvers.elements import (
+    CHARGE_PER_ELECTRONEGATIVITY,
+    ElementTable,
+    electropositivities,
+)
+from electrojax.solvers.hardness import MultipoleChannels
 from electrojax.solvers.local import conserve_charge, irreps
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
@@ -81,8 +86,9 @@ class LatentCharges(nn.Module):
     def _read(self, features: Features, system: System) -> Array:
         """Latent multipoles [N, C, M] before their sum is controlled, zero on padding."""
         read = MultipoleChannels(self.l_max, self.channels, 0.1, name="latent")(features)
+        start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY / self.channels**0.5)
         elements = [
-            ElementTable(0.0, name=f"element_charge_{c}")(system, read.dtype)
+            ElementTable(start, name=f"element_charge_{c}")(system, read.dtype)
             for c in range(self.channels)
         ]
         read = read.at[:, :, 0].add(jnp.stack(elements, axis=1))

@@ -12,12 +12,15 @@ from electrojax.electrostatics.field import field_energy
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
+from electrojax.solvers.elements import (
+    CHARGE_PER_ELECTRONEGATIVITY,
+    ELEMENTS,
+    electropositivities,
+    starting_at,
+)
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array
-
-ELEMENTS = 119
-"""Length of a table by atomic number."""
 
 
 class LocalCharges(nn.Module):
@@ -52,10 +55,12 @@ class LocalCharges(nn.Module):
     ) -> ChargeState:
         """Returns the density read from the features and its Coulomb and field energies."""
         multipoles = MultipoleReadout(irreps(self.l_max), name="multipoles")(features)
-        multipoles = multipoles.at[:, 0].add(self._of_element("element_charge", multipoles, system))
+        start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY)
+        charges = self._of_element("element_charge", start, multipoles, system)
+        multipoles = multipoles.at[:, 0].add(charges)
         if self.charge_control == "total":
             logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-            logits = logits + self._of_element("element_fukui", multipoles, system)
+            logits = logits + self._of_element("element_fukui", 0.0, multipoles, system)
             multipoles = conserve_charge(multipoles, logits, system)
         density = of_one_width(multipoles, self.width)
         energies = {
@@ -66,9 +71,11 @@ class LocalCharges(nn.Module):
         report = closed_form(system, multipoles.dtype)
         return ChargeState(density, energies, level, jnp.zeros_like(multipoles[:, 0]), report)
 
-    def _of_element(self, name: str, like: Array, system: System) -> Array:
+    def _of_element(
+        self, name: str, start: float | tuple[float, ...], like: Array, system: System
+    ) -> Array:
         """A learned number per element, at every atom [N]; zero on padding."""
-        table = self.param(name, nn.initializers.zeros_init(), (ELEMENTS,), like.dtype)
+        table = self.param(name, starting_at(start), (ELEMENTS,), like.dtype)
         return jnp.where(system.node_mask, jnp.asarray(table)[system.numbers], 0.0)
 
 

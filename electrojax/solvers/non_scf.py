@@ -16,6 +16,12 @@ from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
 from electrojax.nn.options import option, runtime
 from electrojax.solvers.constraint import at_atoms
+from electrojax.solvers.elements import (
+    CHARGE_PER_ELECTRONEGATIVITY,
+    ELEMENTS,
+    ElementTable,
+    electropositivities,
+)
 from electrojax.solvers.field_update import (
     FieldEnergy,
     FieldUpdate,
@@ -25,8 +31,7 @@ from electrojax.solvers.field_update import (
     saturated,
 )
 from electrojax.solvers.fukui import Fukui, channel_charges, equilibrated
-from electrojax.solvers.hardness import ElementTable, MultipoleChannels
-from electrojax.solvers.local import ELEMENTS
+from electrojax.solvers.hardness import MultipoleChannels
 from electrojax.solvers.quadratic import field_potentials
 from electrojax.solvers.receivers import check_receivers, receiver_units
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
@@ -148,7 +153,8 @@ class FieldUpdates(nn.Module):
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
         raw = Perceptron(self.hidden, count, name="fukui")(scalars)
-        start = start.at[:, :, 0].add(self._of_elements("start_charge", 0.0, start, system))
+        charges = electropositivities(CHARGE_PER_ELECTRONEGATIVITY / count)
+        start = start.at[:, :, 0].add(self._of_elements("start_charge", charges, start, system))
         raw = raw + self._of_elements("start_weight", 1.0, start, system)
         start = jnp.swapaxes(
             jnp.concatenate([saturated(x, self.limit) for x in by_order(start)], axis=1), 1, 2
@@ -156,7 +162,9 @@ class FieldUpdates(nn.Module):
         mask = jnp.asarray(system.node_mask)[:, None, None]
         return jnp.where(mask, start, 0.0), raw
 
-    def _of_elements(self, name: str, initial: float, like: Array, system: System) -> Array:
+    def _of_elements(
+        self, name: str, initial: float | tuple[float, ...], like: Array, system: System
+    ) -> Array:
         """A number of each atom's element per channel, [N, C]."""
         tables = [
             ElementTable(initial, name=f"{name}_{channel}")(system, like.dtype)

@@ -18,7 +18,8 @@ from electrojax.solvers.constraint import (
     fermi_level,
     reservoir,
 )
-from electrojax.solvers.hardness import ElementTable, Hardness, learned_drive
+from electrojax.solvers.elements import ElementTable
+from electrojax.solvers.hardness import Hardness, learned_drive
 from electrojax.solvers.local import conserve_charge, irreps
 from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport

@@ -24,7 +24,8 @@ from electrojax.nn.initial import normal
 from electrojax.nn.linear import Linear
 from electrojax.nn.radial import bessel_basis, lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.hardness import ElementTable, MultipoleChannels
+from electrojax.solvers.elements import ElementTable
+from electrojax.solvers.hardness import MultipoleChannels
 from electrojax.system.geometry import edge_vectors
 from electrojax.system.types import System
 from electrojax.typing import Array, struct

@@ -23,9 +23,14 @@ from electrojax.solvers.constraint import (
     reservoir,
 )
 from electrojax.solvers.diagnostics import DIAGNOSTICS, diagnosed
+from electrojax.solvers.elements import (
+    CHARGE_PER_ELECTRONEGATIVITY,
+    ElementTable,
+    electropositivities,
+)
 from electrojax.solvers.energy_readout import PolarisationEnergy
 from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
-from electrojax.solvers.hardness import ElementTable, Hardness
+from electrojax.solvers.hardness import Hardness
 from electrojax.solvers.local import irreps
 from electrojax.solvers.mixing import mixed, newton_krylov
 from electrojax.solvers.quadratic import field_potentials, quadratic_energy
@@ -150,7 +155,8 @@ class SelfConsistentField(nn.Module):
 
     def _problem(self, features: Features, system: System, coulomb: CoulombOperator) -> Any:
         local = MultipoleReadout(irreps(self.l_max), name="local")(features)
-        local = local.at[:, 0].add(ElementTable(0.0, name="charge")(system, local.dtype))
+        start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY)
+        local = local.at[:, 0].add(ElementTable(start, name="charge")(system, local.dtype))
         local = jnp.where(jnp.asarray(system.node_mask)[:, None], local, 0.0)
         if self.response == "free":
             return self._free(features, system, coulomb, local)

@@ -20,7 +20,7 @@ from electrojax.nn.features import Features
 from electrojax.nn.radial import lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.solvers.constraint import ChargeConstraint
-from electrojax.solvers.hardness import ElementTable
+from electrojax.solvers.elements import ElementTable
 from electrojax.solvers.quadratic import QuadraticEnergy
 from electrojax.system.geometry import edge_vectors
 from electrojax.system.types import System
