@@ -1,5 +1,7 @@
 """Learned quadratic energies of an atom's own multipoles: positive by construction."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -31,11 +33,15 @@ class Hardness(nn.Module):
         l_max: highest multipole order.
         environment: read η_l from the features too, not from the element alone.
         rank: the number of vectors v_r.
+        scales: eV/(e·Å^l)², η_l before training, for each order in turn; what is learned is then
+            relative to it, so that steps of one size soften hard atoms as fast as soft ones.
+            Without them all orders start at INITIAL_HARDNESS and are learned in eV/(e·Å^l)².
     """
 
     l_max: int
     environment: bool = True
     rank: int = 0
+    scales: tuple[float, ...] = ()
 
     @nn.compact
     def __call__(self, features: Features, system: System) -> Array:
@@ -51,11 +57,18 @@ class Hardness(nn.Module):
         return jnp.where(jnp.asarray(system.node_mask)[:, None, None], blocks, identity)
 
     def _degree(self, l: int, features: Features, system: System) -> Array:
-        table = ElementTable(INITIAL_HARDNESS, name=f"element_{l}")
-        raw = table(system, features.layers[0].dtype)
+        start, unit, spread = INITIAL_HARDNESS, 1.0, 1.0
+        if self.scales:
+            start, unit, spread = 1.0, hardness_unit(self.scales[l]), 0.1
+        raw = ElementTable(start, name=f"element_{l}")(system, features.layers[0].dtype)
         if self.environment:
-            raw = raw + MultipoleReadout("1x0e", 1.0, name=f"features_{l}")(features)[:, 0]
-        return jax.nn.softplus(raw)
+            raw = raw + MultipoleReadout("1x0e", spread, name=f"features_{l}")(features)[:, 0]
+        return unit * jax.nn.softplus(raw)
+
+
+def hardness_unit(start: float) -> float:
+    """Returns the unit u of η = u softplus(x) for which x = 1 is the hardness at the start."""
+    return start / math.log1p(math.e)
 
 
 class MultipoleChannels(nn.Module):

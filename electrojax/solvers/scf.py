@@ -30,7 +30,7 @@ from electrojax.solvers.elements import (
 )
 from electrojax.solvers.energy_readout import PolarisationEnergy
 from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
-from electrojax.solvers.hardness import Hardness
+from electrojax.solvers.hardness import INITIAL_HARDNESS, Hardness
 from electrojax.solvers.local import irreps
 from electrojax.solvers.mixing import mixed, newton_krylov
 from electrojax.solvers.quadratic import field_potentials, quadratic_energy
@@ -76,9 +76,15 @@ class SelfConsistentField(nn.Module):
         "affine", "of the free response: affine in the potentials, a function, with messages"
     )
     energy: Literal["quadratic", "perceptron", "coulomb", "functional"] = option(
-        "quadratic",
-        "quadratic, perceptron: learned, of density and potential; coulomb: none beyond Coulomb; "
-        "functional: the one that a symmetric response minimises",
+        "coulomb",
+        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential; "
+        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb",
+    )
+    initial_hardness: float = option(
+        500.0,
+        "eV/e², of charges before training: hundreds for molecules and ions, between which no "
+        "charge flows; about 10 for metals",
+        positive=True,
     )
     rank: int = option(4, "vectors that couple an atom's charge with its dipole", minimum=0)
     terms: int = option(8, "invariants of the energy", minimum=1)
@@ -160,7 +166,9 @@ class SelfConsistentField(nn.Module):
         local = jnp.where(jnp.asarray(system.node_mask)[:, None], local, 0.0)
         if self.response == "free":
             return self._free(features, system, coulomb, local)
-        blocks = Hardness(self.l_max, rank=self.rank, name="hardness")(features, system)
+        scales = (self.initial_hardness, *[INITIAL_HARDNESS] * self.l_max)
+        hardness = Hardness(self.l_max, rank=self.rank, scales=scales, name="hardness")
+        blocks = hardness(features, system)
         blocks = blocks + HARDNESS_FLOOR * jnp.eye(local.shape[1], dtype=local.dtype)
         energy = quadratic_energy(
             system,
@@ -231,9 +239,7 @@ class SelfConsistentField(nn.Module):
     ) -> dict[str, Array]:
         system = problem.system
         if self.energy == "functional":
-            if self.gradient == "implicit":
-                return stationary_energies(multipoles, multipliers, problem.energy)
-            return problem.energy.energies(multipoles, jnp.zeros_like(multipliers))
+            return self._matching(problem, multipoles, multipliers)
         charge = graph_sum(multipoles[:, 0], system)
         energies = {
             "coulomb": problem.coulomb.energy(multipoles),
@@ -247,6 +253,19 @@ class SelfConsistentField(nn.Module):
         potential = self._potential(problem, multipoles, multipliers)
         values = readout(features, multipoles - problem.local, potential)
         return {**energies, "polarisation": graph_sum(values, system)}
+
+    def _matching(self, problem: Any, multipoles: Array, multipliers: Array) -> dict[str, Array]:
+        """The energy minimised, from p_loc: ½⟨p, A p⟩ + ½⟨p − p_loc, H (p − p_loc)⟩ − E·P + μQ.
+
+        The functional's own zero is far from there: −½⟨p_loc, H p_loc⟩ of hard atoms is large.
+        """
+        if self.gradient == "implicit":
+            energies = stationary_energies(multipoles, multipliers, problem.energy)
+        else:
+            energies = problem.energy.energies(multipoles, jnp.zeros_like(multipliers))
+        local = 0.5 * jnp.sum(problem.energy.drive * problem.local, axis=1)
+        charging = energies["charging"] + graph_sum(local, problem.system)
+        return {**energies, "charging": charging}
 
     def _potential(self, problem: Any, multipoles: Array, multipliers: Array) -> Array:
         """What acts on every atom's own Gaussians [N, M] V/Å^l, field and level included."""

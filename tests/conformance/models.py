@@ -30,7 +30,7 @@ SOLVERS = {
     "qeq-bounded": {"kind": "qeq", "tolerance": 1e-11, "transfers": "bounded"},
     "qeq-soft": {"kind": "qeq", "tolerance": 1e-11, "transfers": "soft_fragments"},
     "functional": {"kind": "functional", "tolerance": 1e-11, "terms": 3, "rank": 2},
-    "scf": {"kind": "scf", "tolerance": 1e-11, "rank": 2, "terms": 3},
+    "scf": {"kind": "scf", "energy": "quadratic", "tolerance": 1e-11, "rank": 2, "terms": 3},
     "scf-potential": {
         "kind": "scf",
         "tolerance": 1e-11,

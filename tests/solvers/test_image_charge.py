@@ -5,6 +5,7 @@ model itself is held against the analytic conducting sphere here.
 """
 
 import functools
+import json
 
 import ase
 import ase.io
@@ -20,6 +21,7 @@ from electrojax import testing
 from electrojax.config.runner import run_training
 from electrojax.electrostatics.coulomb import engine_for
 from electrojax.nn.features import Features, from_components
+from electrojax.solvers.hardness import hardness_unit
 from electrojax.solvers.qeq import ChargeEquilibration
 from electrojax.solvers.scf import HARDNESS_FLOOR, SelfConsistentField
 from electrojax.system.types import Frame
@@ -116,12 +118,12 @@ def solver_of(kind: str, width: float, hardness: float, ions: dict[int, float]):
         table += softplus_inverse(hardness)
         tables = {("hardness", "element_0"): table}
         return ChargeEquilibration(hardness="element", fragments=True, **common), tables
-    table += softplus_inverse(hardness - HARDNESS_FLOOR)
+    table += softplus_inverse((hardness - HARDNESS_FLOOR) / hardness_unit(10.0))
     charge = np.zeros(119)
     for number, value in ions.items():
         table[number], charge[number] = 1e9, value
     tables = {("hardness", "element_0"): table, ("charge",): charge}
-    return SelfConsistentField(energy="functional", **common), tables
+    return SelfConsistentField(energy="functional", initial_hardness=10.0, **common), tables
 
 
 def softplus_inverse(value: float) -> float:
@@ -183,6 +185,7 @@ data:
   atom_energies: {{given: {{Ag: 0, Na: 0, Cl: 0}}}}
   batching: {{graphs: 8, buckets: 1}}
 model:
+  solver: {solver}
   backbone: {{kind: light, cutoff: 3.5, layers: 2, channels: 16}}
   density: {{l_max: 0, width: {width}}}
 train:
@@ -215,7 +218,9 @@ def trained(kind: str, epochs: int, folder) -> tuple[object, list[ase.Atoms]]:
     frames = [labelled(rng, height) for height in rng.uniform(7.5, 12.0, 64)]
     ase.io.write(folder / "train.xyz", frames[:48], format="extxyz")
     ase.io.write(folder / "test.xyz", frames[48:], format="extxyz")
-    config = yaml.safe_load(CONFIG.format(kind=kind, epochs=epochs, width=MODEL_WIDTH))
+    solver = {"kind": kind} | ({"initial_hardness": 10.0} if kind == "scf" else {})
+    text = CONFIG.format(kind=kind, epochs=epochs, width=MODEL_WIDTH, solver=json.dumps(solver))
+    config = yaml.safe_load(text)
     config["run"]["dir"] = str(folder)
     if kind == "none":
         del config["train"]["loss"]["charges"]

@@ -10,6 +10,7 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features, from_components
 from electrojax.solvers.functional import EnergyFunctional
+from electrojax.solvers.hardness import hardness_unit
 from electrojax.solvers.local import LocalCharges
 from electrojax.solvers.scf import HARDNESS_FLOOR, SelfConsistentField
 from electrojax.solvers.state import ChargeGuess
@@ -18,6 +19,8 @@ from tests.solvers.problems import CUTOFF, WIDTH, system_of
 
 COMMON = {"l_max": 1, "width": WIDTH, "cutoff": CUTOFF}
 CHANNELS = 3
+SCALES = (500.0, 8.0)
+"""eV/(e·Å^l)², the hardness of scf before training."""
 
 
 def cluster(**inputs):
@@ -54,13 +57,21 @@ def energy_of(state):
 
 
 def constant_hardness(params, scf):
-    """Hardness tables of one number per order, no environment: H = softplus(t) + ε for scf."""
+    """Hardness tables of one number per order, no environment: H = u softplus(t) + ε for scf."""
     wanted = [6.0, 4.0]
     tables = jax.tree.map(jnp.zeros_like, params["hardness"])
     for l, value in enumerate(wanted):
-        value -= HARDNESS_FLOOR if scf else 0.0
+        if scf:
+            value = (value - HARDNESS_FLOOR) / hardness_unit(SCALES[l])
         tables[f"element_{l}"]["table"] += np.log(np.expm1(value))
     return {**params, "hardness": tables}, wanted
+
+
+def local_density(params, features, system):
+    """p_loc [N, M] of the real atoms: that of the kind ``local`` with the same weights."""
+    same = {"multipoles": params["local"], "element_charge": params["charge"]["table"]}
+    found = run_of(LocalCharges(charge_control="none", **COMMON), features)(same, system)
+    return np.asarray(found.density.multipoles[:, 0])
 
 
 @pytest.mark.parametrize("control", ["fixed_charge", "fixed_potential"])
@@ -84,7 +95,9 @@ def test_the_symmetric_response_is_the_quadratic_functional(x64, control):
     expected = run_of(functional, features)(other, system)
     np.testing.assert_allclose(found.density.multipoles, expected.density.multipoles, atol=1e-9)
     np.testing.assert_allclose(found.fermi_level, expected.fermi_level, atol=1e-9)
-    np.testing.assert_allclose(energy_of(found), energy_of(expected), atol=1e-9)
+    local = local_density(own, features, system)
+    zero = -0.5 * np.sum(np.array([wanted[0], *[wanted[1]] * 3]) * local**2)  # of the functional
+    np.testing.assert_allclose(energy_of(found) + zero, energy_of(expected), atol=1e-9)
 
 
 def test_one_linear_solve_is_the_iterated_fixed_point(x64):
@@ -158,7 +171,7 @@ def test_charge_and_level_are_inverse_and_the_grand_potential_has_the_slope_q(x6
 def test_the_quadratic_readout_starts_from_the_matching_energy(x64):
     """Without its learned products dE/dQ = −μ, as if the map were variational."""
     system, features = system_of([cluster()]), features_of(5)
-    solver = SelfConsistentField(tolerance=1e-12, **COMMON)
+    solver = SelfConsistentField(energy="quadratic", tolerance=1e-12, **COMMON)
     params = random_params(solver, system, features)
     products = params["energy"]["products"]["weights"]
     run = run_of(solver, features)
@@ -178,7 +191,9 @@ def test_the_quadratic_readout_starts_from_the_matching_energy(x64):
 def test_direct_and_unrolled_gradients(x64):
     """Unrolled to convergence is implicit; direct is one update of the guess, charge exact."""
     system, features = system_of([cluster()]), features_of(5)
-    solver = SelfConsistentField(tolerance=1e-12, unroll_steps=400, mixing_fraction=0.5, **COMMON)
+    solver = SelfConsistentField(
+        energy="quadratic", tolerance=1e-12, unroll_steps=400, mixing_fraction=0.5, **COMMON
+    )
     params = random_params(solver, system, features)
     slopes = {}
     for mode in ("implicit", "unroll"):
@@ -227,7 +242,7 @@ def test_wild_parameters_and_atoms_on_top_of_each_other_leave_numbers(x64, respo
     positions = jnp.asarray(system.positions).at[1].set(system.positions[0])
     solver = SelfConsistentField(
         response=response, update="affine" if response == "symmetric" else "one_body",
-        receiver_widths=(1.1, 2.0), max_newton=5, **COMMON
+        receiver_widths=(1.1, 2.0), max_newton=5, energy="quadratic", **COMMON
     )  # fmt: skip
     params = random_params(solver, system, features)
     run = run_of(solver, features)

@@ -91,13 +91,16 @@ def test_other_solvers_are_refused(name):
     check_loss({"energy": 1.0, name: 1.0}, (*toy.PROVIDES, name))
 
 
+LIMITS = {"tolerance": 1e-11, "rank": 1, "terms": 2}
+
+
 def model(**solver):
     """A small self-consistent model with random parameters, in float64."""
     config = {
         "backbone": {"kind": "light", "cutoff": 3.0, "channels": 4, "layers": 1},
         "density": {"l_max": 0, "width": 1.1},
         "coulomb": {"boundary": "auto", "accuracy": 1e-10},
-        "solver": {"kind": "scf", "tolerance": 1e-11, "rank": 1, "terms": 2, **solver},
+        "solver": {"kind": "scf", "energy": "quadratic", **LIMITS, **solver},
     }
     return assemble(config, STATISTICS, "float64")
 

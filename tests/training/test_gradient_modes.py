@@ -147,7 +147,8 @@ def test_too_many_without_a_solution_end_with_exit_code_3(run_file, monkeypatch,
     """One product of the linear solve is too few; the run goes on where the limit is raised."""
     overrides = [
         "data.valid=null",
-        "model.solver={kind: scf, response: symmetric, linear_solver: cg, max_steps: 1}",
+        "model.solver={kind: scf, response: symmetric, linear_solver: cg, max_steps: 1, "
+        "initial_hardness: 0.5}",
         "train.stages=[{name: only, epochs: 1, loss: {energy: 1}}]",
         "train.max_unconverged=0.01",
     ]
