@@ -103,7 +103,10 @@ SOLVERS = (
     {"kind": "latent"},
     {"kind": "qeq"},
     {"kind": "functional"},
+    {"kind": "scf", "initial_hardness": 8.0},
+    {"kind": "non_scf"},
 )
+"""Every kind; the charges of scf are as soft as those of qeq, or it would hardly need a step."""
 
 
 def rows(options: Namespace) -> list[dict]:
