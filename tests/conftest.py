@@ -69,6 +69,9 @@ PRODUCT = (
 )
 """Second engines, boundaries and orders of checks, and long ones, beyond the default run."""
 
+PROPER = "::test_rotation_and_translation[False-"
+"""Rotations alone: the default run turns and inverts at once."""
+
 
 def pytest_configure(config):
     """Compiles the default run's programs quickly; the marked suites compile as users do.
@@ -84,7 +87,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Leaves the rest of some products to ``pytest -m conformance``."""
     for item in items:
-        if item.nodeid.endswith(PRODUCT):
+        if item.nodeid.endswith(PRODUCT) or PROPER in item.nodeid:
             item.add_marker(pytest.mark.conformance)
 
 
