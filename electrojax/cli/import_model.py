@@ -8,7 +8,7 @@ import typer
 
 def import_model(
     model: Annotated[
-        Path, typer.Argument(help="A model file of mace-torch (MACE, ScaleShiftMACE).")
+        Path, typer.Argument(help="A model of mace-torch: MACE, ScaleShiftMACE, PolarMACE.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model.ejx to write.")],
     head: Annotated[str, typer.Option(help="Which head, of a model with several.")] = "",

@@ -20,7 +20,7 @@ INTERACTIONS = {
 """Interaction of mace-torch: whether it is residual, and what it divides messages by."""
 
 ONLY: dict[str, tuple[Any, ...]] = {
-    "kind": ("MACE", "ScaleShiftMACE"),
+    "kind": ("MACE", "ScaleShiftMACE", "PolarMACE"),
     "gate": ("silu",),
     "readout_cls": ("NonLinearReadoutBlock", "LinearReadoutBlock"),
     "use_so3": (False,),

@@ -14,6 +14,7 @@ DANGER = (
     "a model file of mace-torch is a pickle, and opening a pickle runs whatever program its author "
     "put into it, with your rights"
 )
+KINDS = ("MACE", "ScaleShiftMACE", "PolarMACE")
 BASES = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis": "chebyshev"}
 TRANSFORMS = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft"}
 
@@ -59,7 +60,7 @@ def state_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def configuration(model: Any) -> dict[str, Any]:
-    """Returns how a MACE or ScaleShiftMACE was built, as its class in mace-torch takes it.
+    """Returns how a MACE, ScaleShiftMACE or PolarMACE was built, as its class takes it.
 
     Irreps are strings; interactions, readout and activation are given by name.
 
@@ -70,8 +71,8 @@ def configuration(model: Any) -> dict[str, Any]:
         ConfigError: for a module of another kind, or one whose layers differ.
     """
     kind = type(model).__name__
-    if kind not in ("MACE", "ScaleShiftMACE"):
-        raise ConfigError(f"a {kind} of mace-torch is not supported; needed MACE, ScaleShiftMACE")
+    if kind not in KINDS:
+        raise ConfigError(f"a {kind} of mace-torch is not supported; needed {', '.join(KINDS)}")
     interactions, products = list(model.interactions), list(model.products)
     layers, heads = len(interactions), list(getattr(model, "heads", None) or ["Default"])
     later = interactions[1:] or interactions
@@ -105,6 +106,32 @@ def configuration(model: Any) -> dict[str, Any]:
         "cueq_config": _text(getattr(products[0], "cueq_config", None)),
         "pair_repulsion": hasattr(model, "pair_repulsion_fn"),
         "keep_last_layer_irreps": layers > 1 and products[-1].linear.irreps_out.lmax > 0,
+        **(_polar(model) if kind == "PolarMACE" else {}),
+    }
+
+
+def _polar(model: Any) -> dict[str, Any]:
+    """Arguments of PolarMACE; what says how its sums are evaluated is left out."""
+    updates = {type(block).__name__ for block in model.field_dependent_charges_maps}
+    embeddings = {
+        type(block.potential_embedding).__name__ for block in model.field_dependent_charges_maps
+    }
+    changed = {"type": updates, "potential_embedding_cls": embeddings}
+    return {
+        "atomic_multipoles_max_l": int(model.atomic_multipoles_max_l),
+        "atomic_multipoles_smearing_width": float(model.atomic_multipoles_smearing_width),
+        "field_feature_max_l": int(model.field_feature_max_l),
+        "field_feature_widths": [float(width) for width in model.field_feature_widths],
+        "num_recursion_steps": int(model.num_recursion_steps),
+        "field_si": bool(model.field_si),
+        "include_electrostatic_self_interaction": bool(
+            model.include_electrostatic_self_interaction
+        ),
+        "add_local_electron_energy": bool(getattr(model, "add_local_electron_energy", False)),
+        "fixedpoint_update_config": {
+            key: _same(key, sorted(names)) for key, names in changed.items() if names
+        },
+        "field_readout_config": {"type": type(model.local_electron_energy).__name__},
     }
 
 

@@ -13,8 +13,6 @@ The two codes differ only in where constants stand, and all of these are folded 
 """
 
 import itertools
-import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +20,9 @@ import numpy as np
 
 from electrojax.errors import ConfigError
 from electrojax.models.mace_architecture import Architecture, architecture, constants
+from electrojax.models.mace_weights import State, Weights, activation_ratio
+from electrojax.models.polar_architecture import polar_part
+from electrojax.models.polar_torch import PolarWeights
 from electrojax.models.potential import Potential, assemble
 from electrojax.nn.contraction import symmetric_basis
 from electrojax.nn.interaction import paths
@@ -29,78 +30,14 @@ from electrojax.nn.linear import normalized_silu_scale
 from electrojax.nn.readout import EnergyReadout
 from electrojax.system.types import Statistics
 
-State = Mapping[str, np.ndarray]
-
-SILU_SCALE = 1.6791767923989418
-"""e3nn's factor of the normalised SiLU: from 10⁶ normal numbers of torch's generator, seed 0."""
-
-DERIVED = re.compile(r"(\.output_mask|\._w3j_\w+|\.weights_\w+_zeroed)$")
-"""Entries of a state dict that follow from its architecture."""
-
-
-class Weights:
-    """The arrays of a state dict, each of which must be asked for by name.
-
-    Attributes:
-        state: name and array.
-        asked: the names that were asked for.
-    """
-
-    def __init__(self, state: State) -> None:
-        self.state = {name: np.asarray(array) for name, array in state.items()}
-        self.asked: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.state
-
-    def take(self, name: str, *shape: int) -> np.ndarray:
-        """Returns an array in float64 and in a given shape.
-
-        Raises:
-            ConfigError: if it is missing or has another number of entries.
-        """
-        if name not in self.state:
-            raise ConfigError(f"the state dict has no {name}, which this architecture needs")
-        self.asked.add(name)
-        array = self.state[name]
-        if array.size != math.prod(shape) and -1 not in shape:
-            raise ConfigError(
-                f"{name} has {array.size} entries, but the architecture needs {shape}; "
-                "the configuration does not belong to this state dict"
-            )
-        return array.astype(np.float64).reshape(shape)
-
-    def check_constant(self, name: str, expected: Any) -> None:
-        """Raises a ConfigError if a constant is there and is another than ours.
-
-        Args:
-            name: in the state dict.
-            expected: what we have in its place, which single precision may have rounded.
-        """
-        if name not in self.state:
-            return
-        self.asked.add(name)
-        found = self.state[name].astype(np.float64).ravel()
-        wanted = np.asarray(expected, np.float64).ravel()
-        if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=1e-6, atol=1e-7):
-            raise ConfigError(
-                f"{name} is {_short(found)}, but electrojax has the constant {_short(wanted)} in "
-                "its place; models in which it was trained are not supported"
-            )
-
-    def unaccounted(self) -> list[str]:
-        """Returns the names of arrays with content that nothing has asked for."""
-        return [
-            name
-            for name, array in self.state.items()
-            if name not in self.asked and array.size and not DERIVED.search(name)
-        ]
+ACCURACY = {"float32": 1e-6, "float64": 1e-9}
+"""Of the Coulomb forces of imported models, by precision: relative, RMS."""
 
 
 def convert(
     state: State, config: Mapping[str, Any], head: str = "", precision: str = "float64"
 ) -> Potential:
-    """Returns the potential that predicts what a MACE or ScaleShiftMACE of mace-torch does.
+    """Returns the potential that predicts what a MACE, ScaleShiftMACE or PolarMACE does.
 
     Args:
         state: its state dict as NumPy arrays.
@@ -112,7 +49,8 @@ def convert(
     Raises:
         ConfigError: naming what is not supported, and any array that has no place in the result.
     """
-    made = architecture(config, head)
+    backbone, polar = polar_part(config)
+    made = architecture(backbone, head)
     weights = Weights(state)
     order = np.argsort(made.numbers)
     for name, value in constants(made).items():
@@ -121,6 +59,16 @@ def convert(
         "backbone": _backbone(weights, made, order),
         "readout": _readouts(weights, made),
     }
+    model = {
+        "backbone": made.backbone,
+        "density": {"l_max": 0, "width": 1.5},
+        "coulomb": {"boundary": "auto"},
+        "solver": {"kind": "none"},
+    }
+    if polar is not None:
+        model["density"] = {"l_max": polar.l_max, "width": polar.width}
+        model["coulomb"] = {"boundary": "auto", "accuracy": ACCURACY[precision]}
+        model["solver"], params["solver"] = PolarWeights(weights, made, polar).solver()
     statistics = _statistics(weights, made, order)
     left = weights.unaccounted()
     if left:
@@ -128,12 +76,6 @@ def convert(
             f"no place for {len(left)} arrays of the state dict: {', '.join(sorted(left)[:8])}; "
             "the model has a part that electrojax does not have"
         )
-    model = {
-        "backbone": made.backbone,
-        "density": {"l_max": 0, "width": 1.5},
-        "coulomb": {"boundary": "auto"},
-        "solver": {"kind": "none"},
-    }
     return assemble(model, statistics, precision, _cast(params, np.dtype(precision)))
 
 
@@ -208,7 +150,7 @@ def _radial(weights: Weights, made: Architecture, index: int, outputs: int) -> d
     for i, name in enumerate(names):
         name_there = f"interactions.{index}.conv_tp_weights.layer{i}.weight"
         matrix = weights.take(name_there, widths[i], widths[i + 1])
-        params[name] = {"weights": matrix * (_activation_ratio() if i else 1.0)}
+        params[name] = {"weights": matrix * (activation_ratio() if i else 1.0)}
     return params
 
 
@@ -272,7 +214,7 @@ def _perceptron(weights: Weights, made: Architecture, index: int) -> dict[str, A
     second = weights.take(f"readouts.{index}.linear_2.weight", heads, width, heads)
     hidden, output = np.zeros((channels, EnergyReadout.hidden)), np.zeros((EnergyReadout.hidden, 1))
     hidden[:, :width] = first[:, made.head]
-    factor = _activation_ratio() * (EnergyReadout.hidden / (heads * width)) ** 0.5
+    factor = activation_ratio() * (EnergyReadout.hidden / (heads * width)) ** 0.5
     output[:width, 0] = second[made.head, :, made.head] * factor
     return {"hidden_0": {"weights": hidden}, "output": {"weights": output}}
 
@@ -286,10 +228,6 @@ def _linear_as_perceptron(matrix: np.ndarray, made: Architecture) -> dict[str, A
     return {"hidden_0": {"weights": hidden}, "output": {"weights": output}}
 
 
-def _activation_ratio() -> float:
-    return SILU_SCALE / normalized_silu_scale()
-
-
 def _split(flat: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     return np.split(flat, np.cumsum(sizes)[:-1])
 
@@ -298,8 +236,3 @@ def _cast(tree: Any, dtype: np.dtype) -> Any:
     if isinstance(tree, dict):
         return {key: _cast(value, dtype) for key, value in tree.items()}
     return np.asarray(tree, dtype)
-
-
-def _short(values: np.ndarray) -> str:
-    shown = ", ".join(f"{v:.6g}" for v in values[:4])
-    return f"[{shown}{', ...' if len(values) > 4 else ''}]"

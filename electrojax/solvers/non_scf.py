@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import each_channel, of_one_width
+from electrojax.electrostatics.density import each_channel, of_one_width, summed_channels
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
+from electrojax.electrostatics.gaussian import self_potential
 from electrojax.errors import DataError
+from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
@@ -32,6 +34,7 @@ from electrojax.solvers.field_update import (
 )
 from electrojax.solvers.fukui import Fukui, channel_charges, equilibrated
 from electrojax.solvers.hardness import MultipoleChannels
+from electrojax.solvers.polar_form import PolarEnergy, PolarUpdate, orders_of
 from electrojax.solvers.quadratic import field_potentials
 from electrojax.solvers.receivers import check_receivers, receiver_units
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
@@ -49,9 +52,10 @@ class FieldUpdates(nn.Module):
     p), and charge and spin are put right by learned Fukui weights. Nothing is iterated to
     self-consistency, so that there is always an answer, and the potential has acted K times. Σ_c
     p_c is the charge density; n_α − n_β = multiplicity − 1 electrons, so that the charges of the
-    channels differ by the opposite. The form is that of MACE-POLAR-1, which is ``fukui: signed``,
-    ``limit: 0``, ``hidden: [64, 64, 64]`` and ``energy_hidden: [128, 128, 128]``; it norms √4π ⟨v⟩
-    and π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
+    channels differ by the opposite. The scheme is that of MACE-POLAR-1, whose own networks are
+    ``form: mace_polar`` (:mod:`electrojax.solvers.polar_form`) with ``fukui: signed``, ``hidden:
+    [64, 64, 64]`` and ``energy_hidden: [128, 128, 128]``; it norms √4π ⟨v⟩ and π√(3/2) σ ∇⟨v⟩ of a
+    receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
     """
 
     provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
@@ -59,6 +63,9 @@ class FieldUpdates(nn.Module):
     uses_receivers: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
+    form: Literal["guarded", "mace_polar"] = option(
+        "guarded", "networks: guarded, which stay finite; mace_polar: as in its checkpoints"
+    )
     steps: int = option(2, "field updates, each with its own weights", minimum=0)
     spin: bool = option(True, "two channels, spin up and down; false: one channel of charge")
     fukui: Literal["positive", "signed"] = option(
@@ -70,8 +77,11 @@ class FieldUpdates(nn.Module):
     channels: int = option(16, "features per order in updates and energy", minimum=1)
     hidden: tuple[int, ...] = option((64, 64), "hidden widths of the updates", positive=True)
     energy_hidden: tuple[int, ...] = option((64, 64), "hidden widths of the energy", positive=True)
+    start_hidden: tuple[int, ...] = option(
+        (16, 16), "form mace_polar: hidden widths of the first Fukui weights", positive=True
+    )
     limit: float = option(
-        10.0, "e·Å^l that an update moves at most, smoothly; 0: none, as MACE-POLAR-1", minimum=0
+        10.0, "e·Å^l that a guarded update moves at most, smoothly; 0: no limit", minimum=0
     )
     receiver_widths: tuple[float, ...] = option(
         (1.5, 3.0), "Å; not below the width of the density", positive=True
@@ -80,6 +90,7 @@ class FieldUpdates(nn.Module):
         (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"
     )
     on_site: bool = option(False, "receivers feel their own atom's density")
+    self_energy: bool = option(True, "each Gaussian's energy with itself is part of the energy")
     half_field: bool = option(True, "each of two channels feels half of the external field")
     barycentre: bool = option(
         True,
@@ -118,15 +129,16 @@ class FieldUpdates(nn.Module):
         first = equilibrated(start, raw, totals, system, self.fukui)
         mixed = self._mixed("update", features, system)
         updates = [self._update(mixed, system, step) for step in range(self.steps)]
-        multipoles = updated(first, received, updates, totals, system, self.fukui)
+        multipoles, seen = updated_and_seen(first, received, updates, totals, system, self.fukui)
         energies = {
             "coulomb": coulomb.energy(multipoles),
             "field": field.energy(multipoles, system),
         }
+        if not self.self_energy:
+            energies["coulomb"] -= self._own_energies(multipoles, system)
         if self.energy == "perceptron":
-            mixed = self._mixed("energy", features, system)
-            readout = FieldEnergy(self.energy_hidden, name="energy_readout")
-            values = readout(mixed, multipoles + first, _flat(received(multipoles)))
+            last = seen if self.form == "mace_polar" else received(multipoles)
+            values = self._energies(features, multipoles + first, _flat(last), system)
             values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
@@ -135,8 +147,29 @@ class FieldUpdates(nn.Module):
         report = replace(closed_form(system, multipoles.dtype), converged=finite)
         return ChargeState(of_one_width(multipoles, self.width), energies, level, zeros, report)
 
+    def _own_energies(self, multipoles: Array, system: System) -> Array:
+        """Energies of the atoms' Gaussians with themselves, [G] eV."""
+        charge = summed_channels(multipoles)
+        return 0.5 * graph_sum(
+            jnp.sum(charge**2 * self_potential(self.width, self.l_max), axis=1), system
+        )
+
+    def _energies(
+        self, features: Features, density: Array, potentials: Array, system: System
+    ) -> Array:
+        """Learned energies of the atoms, [N] eV."""
+        if self.form == "mace_polar":
+            polar = PolarEnergy(self.energy_hidden, name="energy_readout")
+            return polar(orders_of(features), density, potentials)
+        mixed = self._mixed("energy", features, system)
+        return FieldEnergy(self.energy_hidden, name="energy_readout")(mixed, density, potentials)
+
     def _mixed(self, name: str, features: Features, system: System) -> Orders:
         """Features h_l; the element is in the scalars, for atoms that have no neighbours."""
+        highest = max(layer.irreps.lmax for layer in features.layers)
+        if self.form == "mace_polar":  # which has the element in the updates alone
+            orders = max(self.l_max, highest)
+            return MixedFeatures(orders, self.channels, name=f"{name}_features")(features)
         mixing = MixedFeatures(self.l_max, self.channels, name=f"{name}_features")
         scalars, *rest = mixing(features)
         elements = self._embedded(f"{name}_elements", scalars, system)
@@ -152,6 +185,10 @@ class FieldUpdates(nn.Module):
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
+        mask = jnp.asarray(system.node_mask)[:, None, None]
+        if self.form == "mace_polar":
+            raw = BiasedPerceptron(self.start_hidden, count, name="fukui")(scalars)
+            return jnp.where(mask, start, 0.0), raw
         raw = Perceptron(self.hidden, count, name="fukui")(scalars)
         charges = electropositivities(CHARGE_PER_ELECTRONEGATIVITY / count)
         start = start.at[:, :, 0].add(self._of_elements("start_charge", charges, start, system))
@@ -159,7 +196,6 @@ class FieldUpdates(nn.Module):
         start = jnp.swapaxes(
             jnp.concatenate([saturated(x, self.limit) for x in by_order(start)], axis=1), 1, 2
         )
-        mask = jnp.asarray(system.node_mask)[:, None, None]
         return jnp.where(mask, start, 0.0), raw
 
     def _of_elements(
@@ -193,12 +229,18 @@ class FieldUpdates(nn.Module):
 
     def _update(self, mixed: Orders, system: System, step: int) -> Update:
         element = self._embedded(f"element_{step}", mixed[0], system)
-        module = FieldUpdate(2 if self.spin else 1, self.hidden, self.limit, name=f"update_{step}")
+        count, name = 2 if self.spin else 1, f"update_{step}"
+        module = (
+            PolarUpdate(count, self.hidden, name=name)
+            if self.form == "mace_polar"
+            else FieldUpdate(count, self.hidden, self.limit, name=name)
+        )
         mask = jnp.asarray(system.node_mask)[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
             change, weights = module(mixed, element, _flat(potentials), multipoles)
-            weights = weights + self._of_elements(f"weight_{step}", 1.0, multipoles, system)
+            if self.form == "guarded":
+                weights = weights + self._of_elements(f"weight_{step}", 1.0, multipoles, system)
             return jnp.where(mask, change, 0.0), weights
 
         return update
@@ -222,11 +264,33 @@ def updated(
         system: the batch.
         fukui: the form of the weights.
     """
-    multipoles = first
+    return updated_and_seen(first, received, updates, totals, system, fukui)[0]
+
+
+def updated_and_seen(
+    first: Array,
+    received: Callable[[Array], Array],
+    updates: Sequence[Update],
+    totals: Array,
+    system: System,
+    fukui: Fukui,
+) -> tuple[Array, Array]:
+    """Returns what :func:`updated` does, and the potentials [N, C, W, M] the last update saw.
+
+    Args:
+        first: [N, C, M] e·Å^l.
+        received: p -> potentials [N, C, W, M].
+        updates: in order; with none, nothing is seen.
+        totals: charge of each channel [G, C] e.
+        system: the batch.
+        fukui: the form of the weights.
+    """
+    multipoles, seen = first, jnp.zeros_like(received(first))
     for update in updates:
-        change, weights = update(received(multipoles), multipoles)
+        seen = received(multipoles)
+        change, weights = update(seen, multipoles)
         multipoles = equilibrated(multipoles + change, weights, totals, system, fukui)
-    return multipoles
+    return multipoles, seen
 
 
 def centred(field: FieldCoupling, system: System) -> FieldCoupling:
