@@ -10,7 +10,11 @@ import pytest
 from electrojax.errors import ConfigError
 from electrojax.models.mace_architecture import architecture
 from electrojax.models.mace_checkpoint import configuration
+from electrojax.models.polar_architecture import DEFAULTS, polar_part
+from tests.nn import polar_golden
 from tests.nn.mace_golden import CASES, read
+
+POLAR = polar_golden.CASES
 
 
 def test_a_pickle_is_not_opened_without_trust_and_the_reason_is_given(electrojax, tmp_path):
@@ -45,8 +49,22 @@ def test_the_architecture_is_read_from_the_module(case):
 
 
 def test_a_module_of_another_kind_is_refused():
-    with pytest.raises(ConfigError, match="PolarMACE"):
-        configuration(_of_class("PolarMACE"))
+    with pytest.raises(ConfigError, match="MACELES"):
+        configuration(_of_class("MACELES"))
+
+
+@pytest.mark.parametrize("case", POLAR)
+def test_the_charges_are_read_from_the_module(case):
+    config = polar_golden.read(case)[2]
+    found, wanted = (polar_part(c)[1] for c in (configuration(_polar_module(config)), config))
+    assert found == wanted
+
+
+def test_updates_of_another_kind_are_refused():
+    module = _polar_module(polar_golden.read(POLAR[0])[2])
+    module.field_dependent_charges_maps[1] = _update("OtherUpdate")
+    with pytest.raises(ConfigError, match="OtherUpdate"):
+        configuration(module)
 
 
 def test_layers_that_differ_are_refused():
@@ -94,6 +112,24 @@ def _module(config):
         ],
         readouts=_readouts(config, len(heads)),
     )
+
+
+def _polar_module(config):
+    """What :func:`configuration` looks at in a PolarMACE beside the MACE that it is."""
+    module = _module({"keep_last_layer_irreps": True, **config})
+    for name in DEFAULTS:
+        if name not in ("fixedpoint_update_config", "field_readout_config"):
+            setattr(module, name, config[name])
+    steps = config["num_recursion_steps"]
+    kind = "AgnosticEmbeddedOneBodyVariableUpdate"
+    module.field_dependent_charges_maps = [_update(kind) for _ in range(steps)]
+    module.local_electron_energy = _of_class("OneBodyMLPFieldReadout")
+    return module
+
+
+def _update(kind):
+    embedding = _of_class("AgnosticChargeBiasedLinearPotentialEmbedding")
+    return _of_class(kind, potential_embedding=embedding)
 
 
 def _radial_embedding(config):
