@@ -52,6 +52,7 @@ def convert(
     backbone, polar = polar_part(config)
     made = architecture(backbone, head)
     weights = Weights(state)
+    charges = None if polar is None else PolarWeights(weights, made, polar)
     order = np.argsort(made.numbers)
     for name, value in constants(made).items():
         weights.check_constant(name, value)
@@ -65,10 +66,10 @@ def convert(
         "coulomb": {"boundary": "auto"},
         "solver": {"kind": "none"},
     }
-    if polar is not None:
-        model["density"] = {"l_max": polar.l_max, "width": polar.width}
+    if charges is not None:
+        model["density"] = {"l_max": charges.polar.l_max, "width": charges.polar.width}
         model["coulomb"] = {"boundary": "auto", "accuracy": ACCURACY[precision]}
-        model["solver"], params["solver"] = PolarWeights(weights, made, polar).solver()
+        model["solver"], params["solver"] = charges.solver()
     statistics = _statistics(weights, made, order)
     left = weights.unaccounted()
     if left:

@@ -1,4 +1,4 @@
-"""The equations of MACE-POLAR-1 for charges alone, in NumPy, against the field updates."""
+"""The scheme of MACE-POLAR-1 with our guarded networks, for charges alone, in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ def received(frame, charges):
     return np.sqrt(4 * np.pi) * np.stack(values, axis=-1) / NORM
 
 
-def test_the_equations_of_mace_polar(x64):
+def test_the_scheme_of_mace_polar(x64):
     frame = testing.cluster(
         np.random.default_rng(1), n=5, total_charge=-1.0, multiplicity=2.0,
         external_field=np.array([0.1, 0.0, -0.2]),
