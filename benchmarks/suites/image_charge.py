@@ -39,12 +39,14 @@ TRAIN, TEST = 40, 16
 SCAN = np.linspace(*HEIGHTS, 10)
 WIDE = 16
 
+METALLIC = {"kind": "scf", "energy": "functional", "initial_hardness": 10.0}
 VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
     "none": ({"kind": "none"}, False),
     "local": ({"kind": "local", "charge_control": "total"}, True),
     "local, charges not fitted": ({"kind": "local", "charge_control": "total"}, False),
     "qeq": ({"kind": "qeq"}, True),
-    "scf": ({"kind": "scf", "energy": "functional", "initial_hardness": 10.0}, True),
+    "scf": (METALLIC, True),
+    "scf, charges not fitted": (METALLIC, False),
 }
 """Solver of each row, and whether its charges are fitted to Mulliken's."""
 
@@ -230,21 +232,17 @@ def draw(rows: list[dict], path: Path) -> None:
     left.plot(SCAN, 1e3 * np.array(rows[0]["cluster_force_xtb"]), "ko", label="GFN1-xTB")
     for row in rows:
         left.plot(SCAN, 1e3 * np.array(row["cluster_force"]), label=row["row"])
-        if "wide_force_at_potential" in row:
+        if "wide_force_at_potential" in row and "not fitted" not in row["row"]:
             force = 1e3 * np.array(row["wide_force_at_potential"])
             right.plot(SCAN, force, label=f"{row['row']}, slab at its potential")
         elif row["row"] in ("none", "local"):
             right.plot(SCAN, 1e3 * np.array(row["wide_force"]), label=row["row"])
-    for axes, title in (
-        (left, "above Ag41"),
-        (right, f"above {len(slab(WIDE))} Ag (not trained): induced part"),
-    ):
-        axes.plot(SCAN, law, "k--", label="$-k_e q^2/4d^2$")
-        axes.set(xlabel="height above the top layer, Å", ylabel="force on Cl⁻, meV/Å", title=title)
-    right.text(0.97, 0.04, f"d from a plane {plane:.2f} Å above the top layer", ha="right",
-               transform=right.transAxes)  # fmt: skip
-    left.legend(fontsize="small")
-    right.legend(fontsize="small")
+    right.plot(SCAN, law, "k--", label=f"$-k_e q^2/4d^2$ from {plane:.2f} Å above the layer")
+    left.set(title="above Ag41", ylim=(-70, 3))
+    right.set(title=f"above {len(slab(WIDE))} Ag (not trained): induced part", ylim=(-115, 3))
+    for axes in (left, right):
+        axes.set(xlabel="height above the top layer, Å", ylabel="force on Cl⁻, meV/Å")
+        axes.legend(fontsize="small", loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
