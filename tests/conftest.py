@@ -69,9 +69,6 @@ PRODUCT = (
 )
 """Second engines, boundaries and orders of checks, and long ones, beyond the default run."""
 
-PROPER = "::test_rotation_and_translation[False-"
-"""Rotations alone: the default run turns and inverts at once."""
-
 
 def pytest_configure(config):
     """Compiles the default run's programs quickly; the marked suites compile as users do.
@@ -87,7 +84,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Leaves the rest of some products to ``pytest -m conformance``."""
     for item in items:
-        if item.nodeid.endswith(PRODUCT) or PROPER in item.nodeid:
+        if item.nodeid.endswith(PRODUCT):
             item.add_marker(pytest.mark.conformance)
 
 
