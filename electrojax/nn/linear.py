@@ -5,7 +5,7 @@ Weights are drawn from N(0, 1) and divided by √(fan in) when they are applied,
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -84,6 +84,10 @@ def normalized_silu(x: Array) -> Array:
 @functools.cache
 def normalized_silu_scale() -> float:
     """Returns the factor c of :func:`normalized_silu`."""
+    return unit_variance_scale(lambda z: z / (1.0 + np.exp(-z)))
+
+
+def unit_variance_scale(function: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Returns c such that E[(c f(z))²] = 1 for z ~ N(0, 1), by Gauss–Hermite quadrature."""
     z, weight = np.polynomial.hermite_e.hermegauss(120)
-    second_moment = np.sum(weight * (z / (1.0 + np.exp(-z))) ** 2) / np.sum(weight)
-    return float(second_moment**-0.5)
+    return float((np.sum(weight * function(z) ** 2) / np.sum(weight)) ** -0.5)

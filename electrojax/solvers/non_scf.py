@@ -129,7 +129,7 @@ class FieldUpdates(nn.Module):
         first = equilibrated(start, raw, totals, system, self.fukui)
         mixed = self._mixed("update", features, system)
         updates = [self._update(mixed, system, step) for step in range(self.steps)]
-        multipoles, seen = updated_and_seen(first, received, updates, totals, system, self.fukui)
+        multipoles, seen = updated(first, received, updates, totals, system, self.fukui)
         energies = {
             "coulomb": coulomb.energy(multipoles),
             "field": field.energy(multipoles, system),
@@ -253,29 +253,10 @@ def updated(
     totals: Array,
     system: System,
     fukui: Fukui,
-) -> Array:
-    """Returns multipoles [N, C, M] after updates in turn, the charges put right after each.
-
-    Args:
-        first: [N, C, M] e·Å^l.
-        received: p -> potentials [N, C, W, M].
-        updates: in order.
-        totals: charge of each channel [G, C] e.
-        system: the batch.
-        fukui: the form of the weights.
-    """
-    return updated_and_seen(first, received, updates, totals, system, fukui)[0]
-
-
-def updated_and_seen(
-    first: Array,
-    received: Callable[[Array], Array],
-    updates: Sequence[Update],
-    totals: Array,
-    system: System,
-    fukui: Fukui,
 ) -> tuple[Array, Array]:
-    """Returns what :func:`updated` does, and the potentials [N, C, W, M] the last update saw.
+    """Returns multipoles [N, C, M] after updates in turn, and the potentials that the last saw.
+
+    The charges are put right after each.
 
     Args:
         first: [N, C, M] e·Å^l.

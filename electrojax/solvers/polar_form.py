@@ -21,7 +21,7 @@ import numpy as np
 
 from electrojax.nn.biased import BiasedLinear, NormedPerceptron
 from electrojax.nn.features import Features, component
-from electrojax.nn.linear import Linear, normalized_silu
+from electrojax.nn.linear import Linear, normalized_silu, unit_variance_scale
 from electrojax.solvers.field_update import Orders, by_order
 from electrojax.typing import Array
 
@@ -40,9 +40,7 @@ def normalized_sigmoid(x: Array) -> Array:
 @functools.cache
 def normalized_sigmoid_scale() -> float:
     """Returns the factor c of :func:`normalized_sigmoid`."""
-    z, weight = np.polynomial.hermite_e.hermegauss(120)
-    second_moment = np.sum(weight / (1.0 + np.exp(-z)) ** 2) / np.sum(weight)
-    return float(second_moment**-0.5)
+    return unit_variance_scale(lambda z: 1.0 / (1.0 + np.exp(-z)))
 
 
 class Products(nn.Module):

@@ -213,7 +213,7 @@ def test_many_tied_updates_are_the_self_consistent_field(x64, rng):
         def tied(_, p):
             return 0.4 * (problem.update(p[:, 0], zero)[:, None] - p), bare
 
-        return updated(multipoles, lambda p: p, [tied], jnp.array([[0.6]]), system, "signed")
+        return updated(multipoles, lambda p: p, [tied], jnp.array([[0.6]]), system, "signed")[0]
 
     multipoles = problem.local[:, None]
     for _ in range(150):
