@@ -5,6 +5,7 @@
     python benchmarks/run.py quickstart
     python benchmarks/run.py accuracy --data DIR     # DIR holds the public ab initio sets
     python benchmarks/run.py image_charge            # makes its labels with tblite
+    python benchmarks/run.py mace_speed --peer-python mace-torch=PATH   # PATH of its interpreter
 
 Every suite is a module of benchmarks/suites with a function ``rows(options) -> list of dicts``.
 """
@@ -59,12 +60,14 @@ def environment() -> dict:
     }
 
 
-def store(suite: str, rows: list[dict], folder: Path) -> Path:
+def store(suite: str, rows: list[dict], folder: Path, note: str = "") -> Path:
     """Writes the rows of one run of a suite and returns the file."""
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     path = folder / f"{suite}-{stamp}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    content = {"environment": environment(), "rows": rows}
+    content |= {"note": note} if note else {}
+    path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
 
@@ -88,6 +91,14 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="list the suites")
     parser.add_argument("--data", type=Path, help="folder of the public ab initio sets")
     parser.add_argument("--only", help="run the cases whose name contains this text")
+    parser.add_argument(
+        "--peer-python",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="interpreter of an engine to compare with (suite mace_speed)",
+    )
+    parser.add_argument("--note", default="", help="what a reader of the rows is to know")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     if options.list or not options.suite:
@@ -95,7 +106,7 @@ def main() -> None:
         return
     rows = importlib.import_module(f"benchmarks.suites.{options.suite}").rows(options)
     show(rows)
-    print(f"stored in {store(options.suite, rows, options.results)}")
+    print(f"stored in {store(options.suite, rows, options.results, options.note)}")
 
 
 if __name__ == "__main__":
