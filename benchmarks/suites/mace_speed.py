@@ -14,13 +14,16 @@ own, allowed the same cores, and they take turns call by call. Neighbour lists a
 has the weights of mace-torch; both are compared with mace-torch in float64. mlip's are random.
 
 An engine's interpreter is given by --peer-python NAME=PATH or by the environment variable
-ELECTROJAX_BENCH_PYTHON_NAME (mace-torch: MACE_TORCH); where this interpreter has the package, it is
-the default. Engines without one are left out, and a row says so.
+ELECTROJAX_BENCH_PYTHON_NAME (mace-torch: MACE_TORCH). Where this interpreter has mace-torch, it is
+the default. Engines without an interpreter are left out, and a row says so; mlip-e3nn, which is mlip
+with the symmetric contraction of e3nn-jax, is there for the curious. All processes stay alive: the
+table needs about 16 GiB with mace-torch and mlip.
 """
 
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -45,11 +48,17 @@ MODEL = {
     "numbers": [1, 8],
     "neighbors": 54.0,
 }
-PEERS = {"mace-torch": "mace", "mace-torch-cueq": "cuequivariance_torch", "mlip": "mlip"}
+PEERS = {
+    "mace-torch": "mace",
+    "mace-torch-cueq": "cuequivariance_torch",
+    "mlip": "mlip",
+    "mlip-e3nn": "mlip",
+}
 """Peers, and the package that shows that an interpreter has them."""
-SAME_PYTHON = {"mace-torch-cueq": "mace-torch", "mlip-e3nn": "mlip"}
+SAME_PYTHON = {"mace-torch-cueq": "mace-torch"}
+"""Peers that run wherever another one does, if the package is there."""
 ORIGINAL = "mace-torch"
-ROUNDS = {"forces": 20, "train": 8}
+ROUNDS = {"forces": 15, "train": 6}
 BOXES = {"forces": 1, "train": 8}
 PAUSE_S = 0.05
 """Between turns: threads of one engine that still spin must not disturb the next."""
@@ -79,15 +88,24 @@ def interpreters(given: list[str]) -> dict[str, str]:
     """
     found = {"electrojax": sys.executable}
     stated = dict(text.split("=", 1) for text in given)
-    for name in [*PEERS, "mlip-e3nn"]:
-        base = SAME_PYTHON.get(name, name)
-        variable = f"ELECTROJAX_BENCH_PYTHON_{base.upper().replace('-', '_')}"
-        path = stated.get(name) or stated.get(base) or os.environ.get(variable)
-        if path is None and importlib.util.find_spec(PEERS.get(base, base)):
-            path = sys.executable
+    if importlib.util.find_spec(PEERS[ORIGINAL]):
+        found[ORIGINAL] = sys.executable
+    for name in PEERS:
+        variable = f"ELECTROJAX_BENCH_PYTHON_{name.upper().replace('-', '_')}"
+        path = stated.get(name) or os.environ.get(variable)
+        if not path and name in SAME_PYTHON and _has(found.get(SAME_PYTHON[name]), PEERS[name]):
+            path = found[SAME_PYTHON[name]]
         if path:
             found[name] = path
     return found
+
+
+def _has(python: str | None, package: str) -> bool:
+    """Whether an interpreter finds a package."""
+    if not python:
+        return False
+    test = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return subprocess.run([python, "-c", test], check=False).returncode == 0
 
 
 class Suite:
@@ -170,7 +188,7 @@ class Suite:
         """Returns a row for each engine that has no interpreter."""
         return [
             {"case": "left out", "engine": name, "why": "no interpreter given"}
-            for name in [*PEERS, "mlip-e3nn"]
+            for name in PEERS
             if name not in self.pythons
         ]
 
@@ -196,12 +214,16 @@ class Suite:
                     ),
                 )
             )
+        print(
+            task, {n: r.get(f"{task}_first_s", r.get("why")) for n, r in found.items()}, flush=True
+        )
         alive = [name for name in engines if "why" not in found[name]]
         times: dict[str, list[float]] = {name: [] for name in alive}
         for _ in range(ROUNDS[task]):
             for name in alive:
                 time.sleep(PAUSE_S)
                 times[name].append(engines[name].ask("call", task=task)["ms"])
+        print({name: min(values) for name, values in times.items()}, flush=True)
         for name in alive:
             found[name] |= _summary(task, times[name], found[name])
             found[name] |= _prefixed(task, engines[name].ask("memory", task=task))

@@ -4,7 +4,8 @@ Needs torch, mace-torch 0.3.16 and graph_longrange 0.4.0 (later ones do not know
 force_pbc_evaluator, which this mace-torch passes); run ``python tests/golden/make_polar.py`` from
 the repository's root with TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1. Every model is evaluated twice: as
 published, and with Coulomb sums that are exact: closed forms in place of displaced charges without
-periodicity, and more k-vectors with it. Slopes of the exact energy are finite differences.
+periodicity, more k-vectors with it, and potentials of slabs that vanish in vacuum. Slopes of the
+exact energy are finite differences.
 """
 
 import importlib.metadata
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 from e3nn import o3
 from filled import uniform
+from graph_longrange import features as field_features
+from graph_longrange.utils import FIELD_CONSTANT
 from mace import data, modules, tools
 from mace.modules.extensions import PolarMACE
 from mace.tools import torch_geometric
@@ -136,6 +139,25 @@ def exact(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+def vacuum_level(source_feats, node_positions, volumes, batch) -> torch.Tensor:
+    """In place of slab_dipole_correction_node_fields, of one neutral slab, open along z.
+
+    Adds the constant −(2π k_e/V) ∫ρ z² that makes the potential vanish in the vacuum on average;
+    without it, potentials of a neutral slab depend on how much vacuum the cell has.
+    """
+    fields = published_slab(source_feats, node_positions, volumes, batch)
+    z = node_positions[:, 2]
+    second = source_feats[:, 0] * z**2
+    if source_feats.shape[-1] > 1:
+        second = second + 2 * source_feats[:, 2] * z
+    level = torch.zeros_like(fields)
+    level[:, 0] = -0.5 * FIELD_CONSTANT * second.sum() / volumes[0]
+    return fields + level
+
+
+published_slab = field_features.slab_dipole_correction_node_fields
+
+
 def displaced(model: torch.nn.Module, factor: float) -> torch.nn.Module:
     """Returns the model with smaller displacements of its charges."""
     for module in (
@@ -216,13 +238,21 @@ def write(name: str, couplings: dict) -> None:
     bulk = bool(atoms.pbc.all())
     result = evaluate(build(options, 1.5), atoms, state, compute_stress=bulk)
     model = exact(build(options, 2.5 if kind == "slab" else 3.0))
+    field_features.slab_dipole_correction_node_fields = vacuum_level
     better = evaluate(model, atoms, state)
+    field_features.slab_dipole_correction_node_fields = published_slab
     if name == "crystal":
         better["stress"] = strained_stress(model, atoms, state)
     if name == "ion-in-field":
         steps = [displaced(build(options, 1.5), s) for s in (1.0, 0.5, 0.25, 0.125)]
         better["displaced"] = [evaluate(m, atoms, state)["energy"] for m in steps]
     values, index = index_of(build(options, 1.5), couplings)
+    if kind == "slab":
+        taller = [atoms.copy() for _ in range(2)]
+        for height, structure_of in zip((60.0, 120.0), taller):
+            structure_of.cell[2, 2] = height
+        heights = [evaluate(build(options, 1.5), a, state)["energy"] for a in (atoms, *taller)]
+        better["heights"] = heights
     names = ("torch", "mace-torch", "graph_longrange", "e3nn", "numpy", "ase")
     np.savez_compressed(
         FOLDER / f"polar_{name}.npz",
