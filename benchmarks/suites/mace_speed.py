@@ -15,7 +15,7 @@ has the weights of mace-torch; both are compared with mace-torch in float64. mli
 
 An engine's interpreter is given by --peer-python NAME=PATH or by the environment variable
 ELECTROJAX_BENCH_PYTHON_NAME (mace-torch: MACE_TORCH). Where this interpreter has mace-torch, it is
-the default. Engines without an interpreter are left out, and a row says so; mlip-e3nn, which is mlip
+the default. Engines without an interpreter are left out, and a row says so. mlip-e3nn is mlip
 with the symmetric contraction of e3nn-jax, is there for the curious. All processes stay alive: the
 table needs about 16 GiB with mace-torch and mlip.
 """
@@ -150,6 +150,7 @@ class Suite:
                     measured[name] |= row
             for name, remote in engines.items():
                 head = {"case": "table", "engine": name, "threads": threads, "atoms": 192}
+                head |= {"load": os.getloadavg()[0]}
                 if "why" not in measured[name]:
                     measured[name] |= remote.ask("describe")
                 found.append(head | measured[name])
@@ -214,16 +215,12 @@ class Suite:
                     ),
                 )
             )
-        print(
-            task, {n: r.get(f"{task}_first_s", r.get("why")) for n, r in found.items()}, flush=True
-        )
         alive = [name for name in engines if "why" not in found[name]]
-        times: dict[str, list[float]] = {name: [] for name in alive}
+        times: dict[str, list[dict]] = {name: [] for name in alive}
         for _ in range(ROUNDS[task]):
             for name in alive:
                 time.sleep(PAUSE_S)
-                times[name].append(engines[name].ask("call", task=task)["ms"])
-        print({name: min(values) for name, values in times.items()}, flush=True)
+                times[name].append(engines[name].ask("call", task=task))
         for name in alive:
             found[name] |= _summary(task, times[name], found[name])
             found[name] |= _prefixed(task, engines[name].ask("memory", task=task))
@@ -332,11 +329,14 @@ def _prefixed(task: str, values: dict) -> dict:
     return {f"{task}_{name}": value for name, value in values.items()}
 
 
-def _summary(task: str, times: list[float], row: dict) -> dict[str, float]:
+def _summary(task: str, times: list[dict], row: dict) -> dict[str, float]:
+    clock, cpu = ([call[name] for call in times] for name in ("ms", "cpu_ms"))
     return {
-        f"{task}_ms": min(times),
-        f"{task}_ms_median": float(np.median(times)),
-        f"{task}_compile_s": row[f"{task}_first_s"] - float(np.median(times)) / 1e3,
+        f"{task}_ms": min(clock),
+        f"{task}_ms_median": float(np.median(clock)),
+        f"{task}_cpu_ms": min(cpu),
+        f"{task}_compile_s": row[f"{task}_first_s"] - min(clock) / 1e3,
+        f"{task}_compile_cpu_s": row[f"{task}_first_cpu_s"] - min(cpu) / 1e3,
     }
 
 
@@ -345,6 +345,7 @@ def _compared(found: list[dict]) -> list[dict]:
     base = next((row for row in found if row.get("engine") == ORIGINAL and "why" not in row), None)
     for row in found if base else []:
         for task in ROUNDS:
-            if f"{task}_ms" in row:
-                row[f"{task}_speedup"] = base[f"{task}_ms"] / row[f"{task}_ms"]
+            for name in (f"{task}_ms", f"{task}_cpu_ms"):
+                if name in row and name in base:
+                    row[f"{name}_speedup"] = base[name] / row[name]
     return found

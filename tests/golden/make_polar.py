@@ -247,12 +247,6 @@ def write(name: str, couplings: dict) -> None:
         steps = [displaced(build(options, 1.5), s) for s in (1.0, 0.5, 0.25, 0.125)]
         better["displaced"] = [evaluate(m, atoms, state)["energy"] for m in steps]
     values, index = index_of(build(options, 1.5), couplings)
-    if kind == "slab":
-        taller = [atoms.copy() for _ in range(2)]
-        for height, structure_of in zip((60.0, 120.0), taller):
-            structure_of.cell[2, 2] = height
-        heights = [evaluate(build(options, 1.5), a, state)["energy"] for a in (atoms, *taller)]
-        better["heights"] = heights
     names = ("torch", "mace-torch", "graph_longrange", "e3nn", "numpy", "ase")
     np.savez_compressed(
         FOLDER / f"polar_{name}.npz",
