@@ -7,6 +7,7 @@ engine its own interpreter, its own packages and its own peak memory. It needs N
 engine's packages, nothing else of this repository where the engine is a peer.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -84,7 +85,8 @@ class Worker:
     def memory(self, task: str) -> dict[str, Any]:
         """Returns the peak memory of one call and of the process so far, in MiB."""
         whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        FORGET.write_text("5")  # the high-water mark starts anew
+        with contextlib.suppress(OSError):  # not every system has it; then both are the same
+            FORGET.write_text("5")  # the high-water mark starts anew
         self.engine.call(task)
         lines = RESIDENT.read_text().splitlines()
         peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))

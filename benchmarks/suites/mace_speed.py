@@ -63,6 +63,9 @@ BOXES = {"forces": 1, "train": 8}
 PAUSE_S = 0.05
 """Between turns: threads of one engine that still spin must not disturb the next."""
 LARGEST = 6144
+START = 49152
+"""Atoms of the first attempt at the size where memory ends."""
+ATTEMPT_S = 150.0
 
 
 def rows(options: Namespace) -> list[dict]:
@@ -171,19 +174,26 @@ class Suite:
         return found
 
     def memory_end(self, task: str, name: str) -> dict:
-        """Returns the largest number of atoms that one engine computes, found by doubling."""
+        """Returns the largest number of atoms that one engine computes, within a factor of 1.5.
+
+        A size that fails is followed by a smaller one until one succeeds, a size that succeeds by
+        its double until one fails; in between, half as much again is tried.
+        """
         row: dict[str, Any] = {"case": "memory_end", "task": task, "engine": name}
-        atoms, step = 6144, 2.0
-        while step > 1.4:
-            try:
-                row |= self._size(task, int(atoms), name, whole_device=True, timeout=150.0)
-                atoms *= step
-            except EngineError as error:
-                row |= {"fails_at": int(atoms), "why": str(error)[:200]}
-                if "atoms" not in row or step < 2.0:
-                    break
-                atoms, step = row["atoms"] * 1.5, 1.5
+        atoms = START
+        while atoms >= 192 and 2 * row.get("atoms", 0) != row.get("fails_at"):
+            row |= self._attempt(task, name, atoms)
+            atoms = atoms * 2 if row.get("atoms") == atoms else atoms // 2
+        if "atoms" in row:
+            row |= self._attempt(task, name, row["atoms"] * 3 // 2)
         return row
+
+    def _attempt(self, task: str, name: str, atoms: int) -> dict:
+        """Returns what one size takes, or that it fails; the last success is what stays."""
+        try:
+            return self._size(task, atoms, name, whole_device=True, timeout=ATTEMPT_S)
+        except EngineError as error:
+            return {"fails_at": atoms, "why": str(error)[:200]}
 
     def left_out(self) -> list[dict]:
         """Returns a row for each engine that has no interpreter."""
