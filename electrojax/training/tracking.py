@@ -93,7 +93,7 @@ class Tracking(Callback):
             del self._loggers[kind]
         if kind not in self._warned:
             self._warned.add(kind)
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             self._warn(f"warning: logger {kind}: {reason}; the run goes on, see metrics.jsonl")
 
     def _save(self, ids: Mapping[str, str]) -> None:

@@ -7,11 +7,13 @@ import sys
 
 import ase.io
 import numpy as np
+import pytest
 import yaml
 
 import electrojax as ej
 from electrojax.analysis.plots import epoch_records
 from electrojax.data.datasets import builtin_path
+from tests.training.loggers.events import read_events, scalars
 
 
 def records(folder):
@@ -36,6 +38,18 @@ def test_metrics_record_every_epoch_and_few_programs(trained):
     assert [r["epoch"] for r in epochs] == [1, 2, 3]
     assert epochs[-1]["train/loss"] < epochs[0]["train/loss"]
     assert epochs[-1]["compiled_programs"] <= 2
+
+
+def test_trackers_are_told_what_the_log_says(trained):
+    events = read_events(trained / "tensorboard")
+    *epochs, final = records(trained)
+    for name in ("train/loss", "valid/forces_rmse"):
+        expected = [(r["epoch"], pytest.approx(r[name])) for r in epochs]
+        assert scalars(events, name) == expected
+    tests = scalars(events, "test/forces_rmse")
+    assert tests == [(final["epoch"], pytest.approx(final["test/forces_rmse"]))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {"plots/learning_curve", "plots/parity_forces", "configuration/text_summary"} <= tags
 
 
 def test_test_metrics_equal_an_independent_recomputation(trained, electrojax, tmp_path):

@@ -40,11 +40,15 @@ class MLflow:
 
     def start(self, run: RunStart) -> str:
         """Opens a run in the experiment, or continues the one of the id."""
+        # With MLflow's 7 an epoch would wait four minutes for a server that is away.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
         uri = uri or (run.folder / "mlruns").absolute().as_uri()
         if uri.startswith("file:"):
             # MLflow 3 refuses folders, which it extends no more, unless one was asked for.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        # Nothing leaves the machine that was not asked for, such as MLflow's report of its own use.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
         self._client, self._folder, self._id = MlflowClient(uri), run.folder, run.run_id
