@@ -13,6 +13,7 @@ import yaml
 import electrojax as ej
 from electrojax.analysis.plots import epoch_records
 from electrojax.data.datasets import builtin_path
+from tests.notebooks import code_cells, run_notebook, stored_output
 from tests.training.loggers.events import read_events, scalars
 
 
@@ -112,6 +113,18 @@ def test_predict_from_python_equals_evaluate(trained, electrojax, tmp_path):
         )
         total = sum(prediction.energies.values())
         np.testing.assert_allclose(total, prediction.energy, rtol=0, atol=1e-4)
+
+
+def test_the_notebook_of_predictions_runs(trained, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    printed, names = run_notebook("predict")
+    shown = [stored_output(cell) for cell in code_cells("predict")]
+    assert [text.split()[0] for text in printed] == [text.split()[0] for text in shown]
+    assert "the dipole is that of the multipoles: True" in printed[2]
+    assert abs(names["force"] - names["difference"]) < 0.02
+    assert 0 < names["forces"] < 2 and names["after"][0] < names["before"][0]
 
 
 def test_evaluate_predicts_the_responses_that_are_labelled(trained, electrojax, tmp_path):
