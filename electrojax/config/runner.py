@@ -89,7 +89,7 @@ def _train(
         job.loaders.get("valid"),
         provides=job.potential.provides,
         selection=selection,
-        callbacks=(*_callbacks(job, store, logger), tracking),
+        callbacks=_callbacks(job, store, logger, tracking),
         start=start,
         describe=lambda split, indices: _names(job, split, indices),
     )
@@ -170,12 +170,15 @@ def parity_pairs(
     return {k: (np.concatenate(a), np.concatenate(b)) for k, (a, b) in pairs.items()}
 
 
-def _callbacks(job: Job, store: CheckpointStore, logger: JsonlLogger) -> tuple[Callback, ...]:
+def _callbacks(
+    job: Job, store: CheckpointStore, logger: JsonlLogger, tracking: Tracking
+) -> tuple[Callback, ...]:
     interval = job.run.config.train.checkpoint
     return (
         logger,
         Progress(),
         Checkpointer(store, interval.every_epochs, interval.every_minutes),
+        tracking,
         ConvergenceLimit(job.run.config.train.max_unconverged),
     )
 
