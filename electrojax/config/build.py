@@ -20,6 +20,8 @@ from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.batching import Sample
 from electrojax.system.types import Frame
 from electrojax.training.guess import label_guess
+from electrojax.training.loggers import LOGGERS
+from electrojax.training.loggers.base import Logger, installed
 from electrojax.training.loop import Stage
 from electrojax.training.loss import check_loss
 from electrojax.training.optimizer import Schedule, make_optimizer
@@ -72,6 +74,7 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
     """
     run = load_run(path, overrides)
     run.require_data_files()
+    _require_loggers(run)
     configure_precision(run.config.run.precision)
     warnings: list[str] = []
     frames = read_splits(run)
@@ -87,6 +90,24 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
+
+
+def _require_loggers(run: LoadedRun) -> None:
+    """Checks that the packages of the configured loggers are there."""
+    for index, options in enumerate(run.config.loggers):
+        if options.kind in LOGGERS and not installed(LOGGERS[options.kind].package):
+            package = LOGGERS[options.kind].package
+            raise run.provenance.error(
+                f"loggers.{index}",
+                f'"{options.kind}" needs {package}, which is not installed; '
+                "run `pip install 'electrojax[track]'`, or drop it",
+            )
+
+
+def build_loggers(run: LoadedRun) -> dict[str, Logger]:
+    """Returns the trackers that the configuration lists, by kind, not yet opened."""
+    listed = [options for options in run.config.loggers if options.kind in LOGGERS]
+    return {options.kind: LOGGERS[options.kind](**options.options()) for options in listed}
 
 
 def configure_precision(precision: str) -> None:

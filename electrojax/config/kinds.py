@@ -1,4 +1,4 @@
-"""The configuration of backbones and solvers, made from the fields of their classes."""
+"""The configuration of backbones, solvers and loggers, made from the fields of their classes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import Field, Strict, create_model
 
+from electrojax.config.logger_schema import list_of_loggers
 from electrojax.config.schema import KindOptions, Model, RunConfig
+from electrojax.training.loggers import LOGGERS
 
 _PLAIN = (int, float, bool, str)
 
@@ -19,12 +21,13 @@ class Tables:
     """The classes that a `kind` may name.
 
     Each is a dataclass (a Flax module) whose fields are the options of its kind. A field's
-    metadata may hold `config` (False hides it), `help`, `choices`, `positive`, `minimum` and
-    `maximum`.
+    metadata may hold `config` (False hides it), `help`, `choices`, `positive`, `minimum`,
+    `maximum` and `path` (True for a path, relative to the file).
     """
 
     backbones: Mapping[str, type]
     solvers: Mapping[str, type]
+    loggers: Mapping[str, type] = dataclasses.field(default_factory=lambda: LOGGERS)
 
 
 def default_tables() -> Tables:
@@ -40,21 +43,28 @@ def run_schema(tables: Tables) -> type[RunConfig]:
 
     Equal tables give the very same class, so that their configurations compare equal.
     """
-    return _run_schema(tuple(tables.backbones.items()), tuple(tables.solvers.items()))
+    parts = (tables.backbones, tables.solvers, tables.loggers)
+    return _run_schema(*(tuple(part.items()) for part in parts))
+
+
+Kinds = tuple[tuple[str, type], ...]
 
 
 @lru_cache(maxsize=64)
-def _run_schema(
-    backbones: tuple[tuple[str, type], ...], solvers: tuple[tuple[str, type], ...]
-) -> type[RunConfig]:
+def _run_schema(backbones: Kinds, solvers: Kinds, loggers: Kinds) -> type[RunConfig]:
     fields: dict[str, Any] = {
         name: (_one_of(name, dict(table)), Field(description=Model.model_fields[name].description))
         for name, table in (("backbone", backbones), ("solver", solvers))
     }
     model = create_model("Model", __base__=Model, __doc__=Model.__doc__, **fields)
+    told = [kind_options("logger", kind, module) for kind, module in loggers]
     described = Field(description=RunConfig.model_fields["model"].description)
     return create_model(
-        "RunConfig", __base__=RunConfig, __doc__=RunConfig.__doc__, model=(model, described)
+        "RunConfig",
+        __base__=RunConfig,
+        __doc__=_summary(RunConfig),
+        model=(model, described),
+        loggers=(list_of_loggers(told), RunConfig.model_fields["loggers"]),
     )
 
 
@@ -69,7 +79,7 @@ def kind_options(block: str, kind: str, module: type) -> type[KindOptions]:
     """Returns the schema of one kind's options.
 
     Args:
-        block: "backbone" or "solver", for the schema's title.
+        block: "backbone", "solver" or "logger", for the schema's title.
         kind: the kind's name.
         module: its class, a dataclass.
 
@@ -109,6 +119,7 @@ def _option(module: type, field: dataclasses.Field[Any], hint: Any) -> tuple[Any
         default=_default(field),
         description=metadata.get("help"),
         examples=[metadata["starter"]] if "starter" in metadata else None,
+        json_schema_extra={"format": "path"} if metadata.get("path") else None,
     )
     if get_origin(hint) is tuple:
         item: Any = Annotated[get_args(hint)[0], Field(**bounds)]

@@ -81,7 +81,7 @@ class Coulomb(Section):
 
 
 class KindOptions(Section):
-    """The options of one kind of backbone or solver; its `kind` says which."""
+    """The options of one kind of backbone, solver or logger; its `kind` says which."""
 
     kind: str
 

@@ -62,8 +62,9 @@ def _problem(details: ErrorDetails, root: Entry, schema: type[BaseModel], flat: 
     if details["type"] == "misplaced":
         location += tuple(key for key in details["ctx"]["key"].split(".") if key)
     message = _message(details, location, blocks)
-    if details["type"] == "union_tag_invalid":
-        location += ("kind",)
+    written = root.nearest(location).value
+    if details["type"] == "union_tag_invalid" and isinstance(written, dict):
+        location += ("kind",)  # and a logger may be written as its name alone
     message += _of_kind(location, blocks)
     return Problem(root.nearest(location).position, as_written(location, flat), message)
 
@@ -115,7 +116,7 @@ def _of_kind(path: Location, blocks: Blocks) -> str:
     kinds = [kind_of(block) for block in blocks]
     if len(kinds) != 1 or kinds[0] is None or len(path) < 2:
         return ""
-    return f'  ({path[-2]} kind "{kinds[0]}")'
+    return f'  ({_named(path[:-1]).removesuffix("s")} kind "{kinds[0]}")'
 
 
 def _message(details: ErrorDetails, path: Location, blocks: Blocks) -> str:
@@ -129,7 +130,7 @@ def _message(details: ErrorDetails, path: Location, blocks: Blocks) -> str:
         choices = list(_choices(blocks, path))
         return f"{got} is not known{_hint(str(details['input']), choices)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _kind_message(details, [kind_of(block) for block in _below(blocks, str(path[-1]))])
+        return _kind_message(details, [kind_of(block) for block in _below(blocks, _named(path))])
     if kind == "string_pattern_mismatch":
         return f"{got} does not fit" + _help(str(path[-1]), blocks)
     if kind in _NEEDED:
@@ -188,7 +189,7 @@ def _help(key: str, blocks: Blocks) -> str:
 
 
 def _choices(blocks: Blocks, path: Location) -> Iterable[str]:
-    key = next(part for part in reversed(path) if isinstance(part, str))
+    key = _named(path)
     fields = [block.model_fields[key] for block in blocks if key in block.model_fields]
     pending = [field.annotation for field in fields]
     for annotation in pending:
@@ -197,6 +198,11 @@ def _choices(blocks: Blocks, path: Location) -> Iterable[str]:
                 yield part
             else:
                 pending.append(part)
+
+
+def _named(path: Location) -> str:
+    """The key of a value, or that of its list."""
+    return next(part for part in reversed(path) if isinstance(part, str))
 
 
 def _kind_message(details: ErrorDetails, kinds: Sequence[str | None]) -> str:

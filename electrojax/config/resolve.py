@@ -207,9 +207,11 @@ def resolved_yaml(config: RunConfig) -> str:
 def config_hash(config: RunConfig) -> str:
     """Returns 16 hexadecimal digits that name what is computed.
 
-    Two configurations share them if they differ in nothing but the name and folder of the run.
+    Two configurations share them if they differ in nothing but the name and folder of the run, and
+    who is told of it.
     """
     data = resolved(config)
+    del data["loggers"]
     data["run"] = {key: value for key, value in data["run"].items() if key not in ("name", "dir")}
     text = json.dumps(data, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

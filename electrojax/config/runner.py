@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from electrojax.analysis import plots
-from electrojax.config.build import Job, build_training, open_job
+from electrojax.config.build import Job, build_loggers, build_training, open_job
 from electrojax.config.folder import run_folder
+from electrojax.config.resolve import resolved
 from electrojax.errors import ConfigError
 from electrojax.interruption import StartUp
 from electrojax.models import bundle
@@ -25,8 +26,11 @@ from electrojax.training.callbacks import (
 )
 from electrojax.training.checkpoints import CheckpointStore
 from electrojax.training.evaluation import evaluate
-from electrojax.training.loop import FitResult, fit
-from electrojax.training.step import make_eval_step
+from electrojax.training.loggers.base import RunStart
+from electrojax.training.loop import FitResult, Stage, fit
+from electrojax.training.position import Selection, Snapshot
+from electrojax.training.step import TrainState, make_eval_step
+from electrojax.training.tracking import Tracking
 from electrojax.typing import Reporter
 
 RESUME = ("auto", "never")
@@ -56,25 +60,44 @@ def run_training(path: Path, overrides: Sequence[str], resume: str, report: Repo
     with run_folder(job, resume == "auto") as existed:
         store = CheckpointStore(job.folder / "checkpoints")
         start = store.restore(state) if existed and store.latest is not None else None
-        logger = JsonlLogger(job.folder / "metrics.jsonl")
-        eval_step = make_eval_step(job.potential.apply)
-        result = fit(
-            state,
-            stages,
-            eval_step,
-            job.loaders["train"],
-            job.loaders.get("valid"),
-            provides=job.potential.provides,
-            selection=selection,
-            callbacks=_callbacks(job, store, logger),
-            start=start,
-            describe=lambda split, indices: _names(job, split, indices),
-        )
-        model = dataclasses.replace(job.potential, params=result.params)
-        metrics = finish(job, model, result, logger, eval_step)
+        epoch = start.position.epoch if start else 0
+        beginning = RunStart(job.run.config.run.name, job.folder, resolved(job.run.config), epoch)
+        with Tracking(build_loggers(job.run), beginning, report) as tracking:
+            metrics = _train(job, state, stages, selection, store, start, tracking)
     for name, value in metrics.items():
         report(f"{name:<34} {value:.6g}")
     report(f"{job.folder} is complete after {time.monotonic() - started:.0f} s")
+
+
+def _train(
+    job: Job,
+    state: TrainState,
+    stages: Sequence[Stage],
+    selection: Selection,
+    store: CheckpointStore,
+    start: Snapshot | None,
+    tracking: Tracking,
+) -> dict[str, float]:
+    """Fits, finishes and tells the trackers of it; returns the test metrics."""
+    logger = JsonlLogger(job.folder / "metrics.jsonl")
+    eval_step = make_eval_step(job.potential.apply)
+    result = fit(
+        state,
+        stages,
+        eval_step,
+        job.loaders["train"],
+        job.loaders.get("valid"),
+        provides=job.potential.provides,
+        selection=selection,
+        callbacks=_callbacks(job, store, logger, tracking),
+        start=start,
+        describe=lambda split, indices: _names(job, split, indices),
+    )
+    model = dataclasses.replace(job.potential, params=result.params)
+    metrics = finish(job, model, result, logger, eval_step)
+    plotted = sorted((job.folder / "plots").glob("*.png"))
+    tracking.results(result.epoch, metrics, [job.folder / "model.ejx", *plotted])
+    return metrics
 
 
 def finish(
@@ -147,12 +170,15 @@ def parity_pairs(
     return {k: (np.concatenate(a), np.concatenate(b)) for k, (a, b) in pairs.items()}
 
 
-def _callbacks(job: Job, store: CheckpointStore, logger: JsonlLogger) -> tuple[Callback, ...]:
+def _callbacks(
+    job: Job, store: CheckpointStore, logger: JsonlLogger, tracking: Tracking
+) -> tuple[Callback, ...]:
     interval = job.run.config.train.checkpoint
     return (
         logger,
         Progress(),
         Checkpointer(store, interval.every_epochs, interval.every_minutes),
+        tracking,
         ConvergenceLimit(job.run.config.train.max_unconverged),
     )
 

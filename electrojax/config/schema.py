@@ -369,14 +369,20 @@ class Train(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides the outcome of a training run."""
+    """Everything that decides the outcome of a training run.
+
+    The types of `loggers` are narrowed to the known kinds by `kinds.run_schema`.
+    """
 
     run: Run = Field(description="where results go; seed and precision")
     data: Data = Field(description="structures and labels")
     model: Model = Field(description="the potential")
     train: Train = Field(description="how the parameters are fitted")
-    loggers: Annotated[tuple[Literal["jsonl"], ...], Strict(False)] = Field(
-        default=("jsonl",), min_length=1, description="where metrics are written: metrics.jsonl"
+    loggers: Annotated[tuple[KindOptions, ...], Strict(False)] = Field(
+        default=("jsonl",),
+        validate_default=True,
+        min_length=1,
+        description="where metrics go: names, or blocks with the kind and its options",
     )
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ train:
   checkpoint: {{every_epochs: 10, every_minutes: 10}}
   # early_stop: {{metric: valid/forces_rmse, patience: 40}}     # epochs without improvement
 
-loggers: [jsonl]             # metrics.jsonl in the run folder
+loggers: [jsonl]             # also tensorboard, wandb, mlflow: pip install 'electrojax[track]'
 """
 
 

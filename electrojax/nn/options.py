@@ -10,8 +10,9 @@ def option(default: Any, help: str, **constraints: Any) -> Any:
     Args:
         default: its value when nothing is configured.
         help: one sentence, with the unit.
-        constraints: any of ``choices``, ``positive``, ``minimum``, ``maximum``; ``starter``, a
-            value for the starter file where the default would not do for the built-in set.
+        constraints: any of ``choices``, ``positive``, ``minimum``, ``maximum``; ``path``, true for
+            a path that is relative to the configuration file; ``starter``, a value for the starter
+            file where the default would not do for the built-in set.
     """
     return dataclasses.field(default=default, metadata={"help": help, **constraints})
 

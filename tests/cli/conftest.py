@@ -22,6 +22,7 @@ train:
   epochs: 3
   learning_rate: 0.01
   loss: {energy: 1, forces: 10, multipoles: 10, dipole: 1}
+loggers: [jsonl, tensorboard]
 """
 
 

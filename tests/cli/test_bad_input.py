@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import sys
 import zipfile
 
 import ase.io
@@ -52,6 +53,17 @@ def test_missing_file(workplace, electrojax):
     (workplace / "data.xyz").unlink()
     refused(electrojax("train", "run.yaml"), "run.yaml:4", "data.xyz", folder=workplace, lines=3)
     refused(electrojax("train", "nowhere.yaml"), "nowhere.yaml", folder=workplace)
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("tensorboard", "tensorboardX"), ("wandb",) * 2, ("mlflow",) * 2]
+)
+def test_logger_without_its_package(workplace, electrojax, monkeypatch, kind, package):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    change(workplace, "loggers: [jsonl, tensorboard]", f"loggers:\n  - jsonl\n  - {kind}")
+    words = (f'run.yaml:16  loggers.1   "{kind}" needs {package}', "electrojax[track]")
+    for verb in ("train", "check"):
+        refused(electrojax(verb, "run.yaml"), *words, folder=workplace)
 
 
 def test_misspelt_label_key(workplace, electrojax):

@@ -7,11 +7,14 @@ import sys
 
 import ase.io
 import numpy as np
+import pytest
 import yaml
 
 import electrojax as ej
 from electrojax.analysis.plots import epoch_records
 from electrojax.data.datasets import builtin_path
+from tests.notebooks import code_cells, run_notebook, stored_output
+from tests.training.loggers.events import read_events, scalars
 
 
 def records(folder):
@@ -36,6 +39,18 @@ def test_metrics_record_every_epoch_and_few_programs(trained):
     assert [r["epoch"] for r in epochs] == [1, 2, 3]
     assert epochs[-1]["train/loss"] < epochs[0]["train/loss"]
     assert epochs[-1]["compiled_programs"] <= 2
+
+
+def test_trackers_are_told_what_the_log_says(trained):
+    events = read_events(trained / "tensorboard")
+    *epochs, final = records(trained)
+    for name in ("train/loss", "valid/forces_rmse"):
+        expected = [(r["epoch"], pytest.approx(r[name])) for r in epochs]
+        assert scalars(events, name) == expected
+    tests = scalars(events, "test/forces_rmse")
+    assert tests == [(final["epoch"], pytest.approx(final["test/forces_rmse"]))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {"plots/learning_curve", "plots/parity_forces", "configuration/text_summary"} <= tags
 
 
 def test_test_metrics_equal_an_independent_recomputation(trained, electrojax, tmp_path):
@@ -98,6 +113,18 @@ def test_predict_from_python_equals_evaluate(trained, electrojax, tmp_path):
         )
         total = sum(prediction.energies.values())
         np.testing.assert_allclose(total, prediction.energy, rtol=0, atol=1e-4)
+
+
+def test_the_notebook_of_predictions_runs(trained, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    printed, names = run_notebook("predict")
+    shown = [stored_output(cell) for cell in code_cells("predict")]
+    assert [text.split()[0] for text in printed] == [text.split()[0] for text in shown]
+    assert "the dipole is that of the multipoles: True" in printed[2]
+    assert abs(names["force"] - names["difference"]) < 0.02
+    assert 0 < names["forces"] < 2 and names["after"][0] < names["before"][0]
 
 
 def test_evaluate_predicts_the_responses_that_are_labelled(trained, electrojax, tmp_path):
