@@ -100,3 +100,8 @@ class Model(Section):
     density: Density = Field(default_factory=Density, description="the charge density of the model")
     coulomb: Coulomb = Field(default_factory=Coulomb, description="the electrostatic energy")
     solver: KindOptions = Field(description="how charges follow from the network's features")
+    matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = Field(
+        default="float32",
+        description="of products of float32 matrices on GPU and TPU; fewer digits are faster, and "
+        "never taken unasked",
+    )

@@ -6,13 +6,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
 from electrojax.electrostatics.coulomb import (
-    CoulombEngine,
-    Engines,
     Size,
     engines_for,
     estimated_cost,
@@ -20,73 +17,25 @@ from electrojax.electrostatics.coulomb import (
     shared_engine,
 )
 from electrojax.electrostatics.counter_charge import check_fixed_potential
-from electrojax.electrostatics.density import dipole
 from electrojax.errors import ConfigError, DataError
-from electrojax.models.prediction import Prediction, has_spin, spin_multipoles
+from electrojax.models.network import MATMUL_PRECISIONS, Params, PotentialNetwork, predict_system
+from electrojax.models.prediction import Prediction
 from electrojax.models.responses import (
     check_names,
     check_responses,
-    field_responses,
     labelled_responses,
 )
 from electrojax.nn.base import BACKBONES
-from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import SOLVERS, check_frame
 from electrojax.solvers.diagnostics import LEGENDRE_GAP
-from electrojax.solvers.state import ChargeGuess, ChargeState
+from electrojax.solvers.state import ChargeGuess
 from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
-from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.neighbors import complete_cell
-from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System, graph_sum
-from electrojax.typing import Array, replace
-
-Params = Any
-"""A Flax parameter pytree."""
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
 
 TYPICAL = 32
 """Structures of a set by which its Coulomb method is chosen."""
-
-
-class PotentialNetwork(nn.Module):
-    """Maps a batch to its energy terms and its charge state.
-
-    Attributes:
-        backbone: features of every atom from its environment.
-        solver: the rule that decides the charge density.
-        statistics: species table and scales.
-        engines: how the Coulomb energy is summed under each boundary.
-    """
-
-    backbone: nn.Module
-    solver: nn.Module
-    statistics: Statistics
-    engines: Engines = dataclasses.field(default_factory=engines_for)
-
-    @nn.compact
-    def __call__(
-        self, system: System, guess: ChargeGuess | None = None
-    ) -> tuple[dict[str, Array], ChargeState]:
-        """Returns the energy terms [G] in eV by name, and the charge state."""
-        species = self._species(system)
-        features = self.backbone(system, species, harmonic_order(edge_vectors(system)))
-        readout = EnergyReadout(name="readout")(features)
-        energy = readout * self.statistics.energy_scale + self.statistics.energy_shift
-        coulomb = None
-        if self.solver.uses_coulomb:
-            coulomb = self.engine(system.boundary).prepare(
-                system, self.solver.l_max, self.solver.width
-            )
-        state = self.solver(features, system, coulomb, guess)
-        return {"short_range": graph_sum(energy, system), **state.energies}, state
-
-    def engine(self, boundary: Boundary) -> CoulombEngine:
-        """Returns the Coulomb engine of a boundary."""
-        return self.engines.of(boundary)
-
-    def _species(self, system: System) -> Array:
-        """Species indices [N], −1 on padding; the host has checked that every element is known."""
-        return jnp.asarray(self.statistics.species_table())[system.numbers]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,63 +221,6 @@ class Potential:
         return predict_system(self.network, params, system, guess, self.responses)
 
 
-def predict_system(
-    network: PotentialNetwork,
-    params: Params,
-    system: System,
-    guess: ChargeGuess | None = None,
-    responses: Sequence[str] = (),
-) -> Prediction:
-    """Returns energies, forces F = −∂E/∂r, stress σ = (1/V) ∂E/∂ε and P = −∂E/∂E_field of a batch.
-
-    Args:
-        network: the Flax module.
-        params: its parameters.
-        system: a padded batch; every array in the model's precision.
-        guess: a density to start the charge solver from.
-        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
-    """
-    positions = jnp.asarray(system.positions)
-    strain = jnp.zeros((system.n_graphs, 3, 3), positions.dtype)
-    field = jnp.asarray(system.external_field)
-
-    charge = jnp.asarray(system.total_charge)
-
-    def total(
-        positions: Array, field: Array, strain: Array, charge: Array = charge
-    ) -> tuple[Array, Any]:
-        inputs = {"positions": positions, "external_field": field, "total_charge": charge}
-        moved = strained(replace(system, **inputs), strain)
-        energies, state = network.apply({"params": params}, moved, guess)
-        energy = jnp.sum(jnp.stack(list(energies.values())), axis=0)
-        return jnp.sum(energy), (energy, energies, state)
-
-    gap = LEGENDRE_GAP in getattr(network.solver, "diagnostics", ())
-    inputs = (0, 1, *((2,) if system.boundary != "open" else ()), *((3,) if gap else ()))
-    gradient = jax.grad(total, inputs, has_aux=True)
-    found, (energy, energies, state) = gradient(positions, field, strain, charge)
-    slopes = dict(zip(inputs, found))
-    stress = jnp.zeros_like(strain)
-    if 2 in slopes:
-        stress = slopes[2] / volume(jnp.asarray(system.cell))[:, None, None]
-    levels = {LEGENDRE_GAP: slopes[3] + state.fermi_level} if gap else {}
-    return Prediction(
-        energy=energy,
-        energies=energies,
-        forces=-slopes[0],
-        stress=stress,
-        density=state.density,
-        dipole=dipole(state.density, system),
-        polarization=-slopes[1],
-        responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
-        fermi_level=state.fermi_level,
-        chemical_potential=state.chemical_potential,
-        spin_multipoles=spin_multipoles(state, has_spin(network.solver)),
-        report=state.report,
-        diagnostics={**state.diagnostics, **levels},
-    )
-
-
 def assemble(
     config: Mapping[str, Any], statistics: Statistics, precision: str, params: Params = None
 ) -> Potential:
@@ -364,7 +256,8 @@ def assemble(
     # Every option but the boundary; what an older model's configuration lacks has its default.
     options = {key: value for key, value in coulomb.items() if key != "boundary"}
     engines = engines_for(**options, **density)
-    network = PotentialNetwork(backbone, solver, statistics, engines)
+    products = config.get("matmul_precision", MATMUL_PRECISIONS[0])
+    network = PotentialNetwork(backbone, solver, statistics, engines, products)
     return Potential(network, params, statistics, config, precision)
 
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from electrojax.electrostatics.coulomb import method_name
-from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
+from electrojax.models.network import Params, PotentialNetwork, predict_system
+from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
 from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.batching import Capacity, Sample, capacity_for, collate

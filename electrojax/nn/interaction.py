@@ -1,17 +1,37 @@
 """One message-passing step of MACE: from node features to one-particle features."""
 
 import functools
+from collections.abc import Sequence
 
 import e3nn_jax as e3nn
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.nn.linear import Linear, Perceptron
-from electrojax.typing import Array
+from electrojax.nn.linear import Linear, PerceptronMatrices, perceptron
+from electrojax.nn.rows import EdgeRows, in_chunks, rows_at_once
+from electrojax.typing import Array, struct
 
 Path = tuple[int, int, int]
+
+
+@struct
+class EdgeFeatures:
+    """What an interaction is told of the edges, in rows of B edges that end at one atom.
+
+    Attributes:
+        radial: [R, B, n] radial basis, zero in empty places.
+        envelope: [R, B, 1] factor of the radial weights, or [1, 1, 1] where the basis has it.
+        angular: [R, B, (l_max + 1)²] harmonics.
+        senders: [R, B] atoms at which the edges start.
+        rows: which edge stands where, and where the rows end.
+    """
+
+    radial: Array
+    envelope: Array
+    angular: Array
+    senders: Array
+    rows: EdgeRows
 
 
 class Interaction(nn.Module):
@@ -33,51 +53,78 @@ class Interaction(nn.Module):
     by_density: bool = False
 
     @nn.compact
-    def __call__(
-        self,
-        h: tuple[Array, ...],
-        radial: Array,
-        envelope: Array,
-        angular: Array,
-        senders: Array,
-        receivers: Array,
-    ) -> tuple[Array, ...]:
+    def __call__(self, h: tuple[Array, ...], edges: EdgeFeatures) -> tuple[Array, ...]:
         """Returns per degree l up to that of the harmonics an array [N, 2l + 1, channels].
 
         Args:
             h: per degree l an array [N, 2l + 1, channels].
-            radial: [E, B] radial basis.
-            envelope: [E, 1] factor of the radial weights, or [1, 1] where the basis has it.
-            angular: [E, (l_max + 1)²] harmonics.
-            senders, receivers: [E], receivers ascending.
+            edges: the batch's.
         """
-        l_max = round(angular.shape[1] ** 0.5) - 1
-        all_paths = paths(len(h) - 1, l_max)
-        size = len(all_paths) * self.channels
-        weights = Perceptron(self.radial_hidden, size, name="radial")(radial) * envelope
-        weights = weights.reshape(-1, len(all_paths), self.channels)
+        l_max = round(edges.angular.shape[-1] ** 0.5) - 1
+        size = len(paths(len(h) - 1, l_max)) * self.channels
+        radial, nodes = edges.radial, h[0].shape[0]
+        network = PerceptronMatrices(self.radial_hidden, size, name="radial")
+        matrices = network(radial.shape[-1], radial.dtype)
         sent = [
-            Linear(self.channels, name=f"up_{degree}")(x)[senders] for degree, x in enumerate(h)
+            Linear(self.channels, name=f"up_{degree}")(x)[edges.senders]
+            for degree, x in enumerate(h)
         ]
-        messages: list[list[Array]] = [[] for _ in range(l_max + 1)]
-        for index, path in enumerate(all_paths):
-            product = tensor_product(sent[path[0]], angular, path)
-            messages[path[2]].append(product * weights[:, index, None, :])
-        summed = [self._sum(parts, receivers, h[0].shape[0]) for parts in messages]
+
+        def summed(radial: Array, envelope: Array, angular: Array, *sent: Array) -> list[Array]:
+            weights = perceptron(radial, matrices) * envelope
+            return row_sums(weights, angular, sent)
+
+        envelope = jnp.broadcast_to(edges.envelope, (*radial.shape[:2], 1))
+        sums = in_chunks(summed, rows_at_once(), radial, envelope, edges.angular, *sent)
         neighbors: Array | float = self.average_neighbors
         if self.by_density:
-            edges = jnp.tanh(Linear(1, name="density")(radial) ** 2) * envelope
-            neighbors = 1.0 + self._sum([edges], receivers, h[0].shape[0])[:, :, None]
+            density = jnp.tanh(Linear(1, name="density")(radial) ** 2) * envelope
+            neighbors = 1.0 + edges.rows.sum(jnp.sum(density, axis=1), nodes)[:, :, None]
         return tuple(
-            Linear(self.channels, name=f"down_{degree}")(x) / neighbors
-            for degree, x in enumerate(summed)
+            Linear(self.channels, name=f"down_{degree}")(edges.rows.sum(x, nodes)) / neighbors
+            for degree, x in enumerate(sums)
         )
 
-    def _sum(self, parts: list[Array], receivers: Array, nodes: int) -> Array:
-        sums = [
-            jax.ops.segment_sum(part, receivers, nodes, indices_are_sorted=True) for part in parts
-        ]
-        return jnp.concatenate(sums, axis=-1)
+
+def row_sums(weights: Array, angular: Array, sent: Sequence[Array]) -> list[Array]:
+    """Returns the messages of every row's edges, summed over them.
+
+    Args:
+        weights: [R, B, paths · C] radial weights.
+        angular: [R, B, (l_max + 1)²] harmonics.
+        sent: per degree l of the features [R, B, 2l + 1, C].
+
+    Returns:
+        per degree l up to that of the harmonics [R, 2l + 1, paths to l · C].
+    """
+    l_max = round(angular.shape[-1] ** 0.5) - 1
+    all_paths = paths(len(sent) - 1, l_max)
+    found: list[list[Array]] = [[] for _ in range(l_max + 1)]
+    for path, weight in zip(all_paths, jnp.split(weights, len(all_paths), axis=-1)):
+        product = row_product(sent[path[0]] * weight[:, :, None], angular, path)
+        found[path[2]].append(product)
+    return [jnp.concatenate(parts, axis=-1) for parts in found]
+
+
+def row_product(features: Array, angular: Array, path: Path) -> Array:
+    """Returns features ⊗ harmonics projected on degree l3, summed over each row's edges.
+
+    Args:
+        features: [R, B, 2l1 + 1, C].
+        angular: [R, B, (l_max + 1)²].
+        path: (l1, l2, l3).
+
+    Returns:
+        [R, 2l3 + 1, C].
+    """
+    l1, l2, _ = path
+    if l2 == 0:
+        return jnp.sum(features, axis=1)
+    y = angular[:, :, l2**2 : (l2 + 1) ** 2]
+    if l1 == 0:
+        return jnp.einsum("rbk,rbc->rkc", y, features[:, :, 0])
+    matrix = jnp.einsum("rbj,ijk->rbik", y, jnp.asarray(coupling(path), y.dtype))
+    return jnp.einsum("rbik,rbic->rkc", matrix, features)
 
 
 def paths(l_in: int, l_max: int) -> list[Path]:
@@ -104,25 +151,3 @@ def coupling(path: Path) -> np.ndarray:
     component-normalised features is component-normalised.
     """
     return np.asarray(e3nn.clebsch_gordan(*path), dtype=np.float64) * (2 * path[2] + 1) ** 0.5
-
-
-def tensor_product(features: Array, angular: Array, path: Path) -> Array:
-    """Returns features ⊗ harmonics projected on degree l3.
-
-    Args:
-        features: [E, 2l1 + 1, C].
-        angular: [E, (l_max + 1)²].
-        path: (l1, l2, l3).
-
-    Returns:
-        [E, 2l3 + 1, C].
-    """
-    l1, l2, _ = path
-    y = angular[:, l2**2 : (l2 + 1) ** 2]
-    if l1 == 0:
-        return features * y[:, :, None]
-    if l2 == 0:
-        return features
-    matrix = jnp.einsum("ej,ijk->eik", y, jnp.asarray(coupling(path), y.dtype))
-    terms = [features[:, i, None, :] * matrix[:, i, :, None] for i in range(2 * l1 + 1)]
-    return functools.reduce(jnp.add, terms)

@@ -6,6 +6,7 @@ Weights are drawn from N(0, 1) and divided by √(fan in) when they are applied,
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -56,6 +57,52 @@ class SpeciesLinear(nn.Module):
         weights = weights.astype(x.dtype) / x.shape[-1] ** 0.5
         mixed = jnp.einsum("nmu,suv->nmsv", x, weights)
         return jnp.einsum("nmsv,ns->nmv", mixed, one_hot)
+
+
+class Matrix(nn.Module):
+    """The matrix of a :class:`Linear` of the same name, for use outside of modules.
+
+    Attributes:
+        channels: number of outputs.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, size: int, dtype: Any) -> Array:
+        """Returns [size, channels], so that Linear(x) = x @ matrix."""
+        weights = self.param("weights", normal(1.0), (size, self.channels), dtype)
+        return weights.astype(dtype) / max(size, 1) ** 0.5
+
+
+class PerceptronMatrices(nn.Module):
+    """The matrices of a multilayer perceptron, for :func:`perceptron`.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        channels: number of outputs.
+    """
+
+    hidden: Sequence[int]
+    channels: int
+
+    @nn.compact
+    def __call__(self, size: int, dtype: Any) -> tuple[Array, ...]:
+        """Returns one matrix [inputs, outputs] per layer, the first with ``size`` inputs."""
+        widths = (size, *self.hidden)
+        hidden = [
+            Matrix(width, name=f"hidden_{i}")(widths[i], dtype)
+            for i, width in enumerate(self.hidden)
+        ]
+        return (*hidden, Matrix(self.channels, name="output")(widths[-1], dtype))
+
+
+def perceptron(x: Array, matrices: Sequence[Array]) -> Array:
+    """Returns a multilayer perceptron without bias, [..., inputs] -> [..., outputs]."""
+    *hidden, output = matrices
+    for matrix in hidden:
+        x = normalized_silu(x @ matrix)
+    return x @ output
 
 
 class Perceptron(nn.Module):

@@ -9,7 +9,7 @@ from electrojax.nn.contraction import SymmetricContraction
 from electrojax.nn.distance import TRANSFORMS, transformed
 from electrojax.nn.embedding import StateEmbedding
 from electrojax.nn.features import Features, from_components
-from electrojax.nn.interaction import Interaction
+from electrojax.nn.interaction import EdgeFeatures, Interaction
 from electrojax.nn.linear import Linear, SpeciesLinear
 from electrojax.nn.options import option, runtime
 from electrojax.nn.radial import (
@@ -20,6 +20,7 @@ from electrojax.nn.radial import (
     radial_basis,
 )
 from electrojax.nn.repulsion import zbl_energies
+from electrojax.nn.rows import edge_rows
 from electrojax.system.types import System
 from electrojax.typing import Array
 
@@ -85,9 +86,9 @@ class Mace(nn.Module):
             atoms = atoms + embedding(system, one_hot)
         h: Components = (atoms[:, None, :],)
         outputs = []
+        edges = self._rows(system, radial, envelope, angular)
         for index in range(self.layers):
-            edges = (radial, envelope, angular, system.senders, system.receivers)
-            h = self._layer(index)(h, one_hot, *edges)
+            h = self._layer(index)(h, one_hot, edges)
             outputs.append(from_components(h))
         pairs = (zbl_energies(lengths, system, self.cutoff_power),) if self.zbl else ()
         return Features(tuple(outputs), pairs)
@@ -103,14 +104,23 @@ class Mace(nn.Module):
                 value = getattr(self, name)
                 raise ConfigError(f'{name} "{value}" does not exist; choose from {choices}')
 
-    def _radial(self, lengths: Array, system: System) -> tuple[Array, Array]:
-        """The radial basis [E, B], and the envelope that the weights are to be multiplied with."""
+    def _radial(self, lengths: Array, system: System) -> tuple[Array, Array | None]:
+        """The radial basis [E, B], and the envelope [E, 1] of the weights where it is not in it."""
         envelope = polynomial_cutoff(lengths, self.cutoff, self.cutoff_power)[:, None]
         seen = transformed(self.distance_transform, lengths, system)
         radial = radial_basis(self.radial_basis, seen, self.cutoff, self.bessel)
         if self.cutoff_on == "weights":
             return radial, envelope
-        return radial * envelope, jnp.ones((1, 1), radial.dtype)
+        return radial * envelope, None
+
+    def _rows(
+        self, system: System, radial: Array, envelope: Array | None, angular: Array
+    ) -> EdgeFeatures:
+        """What belongs to edges [E, ...] in rows of one receiving atom each."""
+        rows = edge_rows(system.receivers, system.n_nodes)
+        factor = jnp.ones((1, 1, 1), radial.dtype) if envelope is None else rows.take(envelope)
+        senders = rows.take(jnp.asarray(system.senders))
+        return EdgeFeatures(rows.take(radial), factor, rows.take(angular), senders, rows)
 
     def _layer(self, index: int) -> "MaceLayer":
         scalars = self.last_scalars and index == self.layers - 1
@@ -153,14 +163,14 @@ class MaceLayer(nn.Module):
         self,
         h: Components,
         one_hot: Array,
-        *edges: Array,
+        edges: EdgeFeatures,
     ) -> Components:
         """Returns per degree l = 0 ... l_out an array [N, 2l + 1, channels].
 
         Args:
             h: per degree an array [N, 2l + 1, channels].
             one_hot: [N, S], zero rows on padding.
-            edges: what :class:`Interaction` is told of them.
+            edges: the batch's.
         """
         interaction = Interaction(
             self.channels,
@@ -169,7 +179,7 @@ class MaceLayer(nn.Module):
             self.by_density,
             name="interaction",
         )
-        particles = interaction(h, *edges)
+        particles = interaction(h, edges)
         if not self.residual:
             particles = self._by_species(particles, one_hot)
         stacked = jnp.moveaxis(jnp.concatenate(particles, axis=1), 1, 0)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import CapacityError
-from electrojax.models.potential import Params, Potential
+from electrojax.models.network import Params
+from electrojax.models.potential import Potential
 from electrojax.simulation.forces import (
     Evaluation,
     MovingSystem,

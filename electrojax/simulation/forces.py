@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.models.potential import Params, Potential, PotentialNetwork, predict_system
+from electrojax.models.network import Params, PotentialNetwork, predict_system
+from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
 from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build, plan_for
 from electrojax.solvers.state import ChargeGuess

@@ -10,7 +10,7 @@ import pytest
 
 from electrojax.nn import contraction
 from electrojax.nn.contraction import SymmetricContraction, symmetric_basis
-from electrojax.nn.interaction import coupling, paths, tensor_product
+from electrojax.nn.interaction import coupling, paths, row_product
 
 
 def _evaluate(order: int, l_max: int, l_out: int, x: np.ndarray):
@@ -22,7 +22,7 @@ def _evaluate(order: int, l_max: int, l_out: int, x: np.ndarray):
 
 
 @pytest.mark.parametrize(("order", "l_max"), [(1, 2), (2, 2), (3, 1), (3, 2), (4, 1), (2, 0)])
-def test_nested_evaluation_equals_the_full_tensor_sum(order, l_max, rng, x64):
+def test_sum_over_monomials_equals_the_full_tensor_sum(order, l_max, rng, x64):
     x = rng.normal(size=(3, (l_max + 1) ** 2))
     l_out = min(l_max, 1)
     outputs, weights = _evaluate(order, l_max, l_out, x)
@@ -111,8 +111,8 @@ def test_edge_product_equals_e3nn(path, rng, x64):
         e3nn.IrrepsArray(f"{l2}{'eo'[l2 % 2]}", jnp.asarray(y)),
         filter_ir_out=[e3nn.Irrep(l3, (-1) ** l3)],
     )
-    value = tensor_product(jnp.asarray(features), jnp.asarray(angular), path)
-    np.testing.assert_allclose(value[:, :, 0], expected.array, atol=1e-12)
+    value = row_product(jnp.asarray(features)[None], jnp.asarray(angular)[None], path)
+    np.testing.assert_allclose(value[0, :, 0], np.sum(expected.array, axis=0), atol=1e-12)
 
 
 def test_couplings_keep_natural_parity_and_unit_variance():
