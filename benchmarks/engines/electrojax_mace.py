@@ -43,7 +43,7 @@ class Engine:
             params = jax.device_put(potential.params)
         edges = int(np.sum(batch.system.edge_mask))
         padded = batch.system.n_edges
-        make = {"forces": self._forces, "train": self._train}[task]
+        make = {"forces": self._forces, "train": self._train}[task.split("_")[0]]
         self.calls[task] = make(potential, params, jax.device_put(batch))
         return {"edges": edges, "padded_edges": padded}
 

@@ -60,7 +60,7 @@ class Engine:
         if self.cueq:
             network = _accelerated(network, self.place)
         batch = _batch(config, workload, self.place)
-        make = {"forces": self._forces, "train": self._train}[task]
+        make = {"forces": self._forces, "train": self._train}[task.split("_")[0]]
         self.calls[task] = make(network, batch, workload)
         edges = int(batch["edge_index"].shape[1])
         return {"edges": edges, "padded_edges": edges}

@@ -41,7 +41,7 @@ class Engine:
         field = self._field(model)
         graph = _graph(model["cutoff"], workload)
         edges = int(np.sum(graph.n_edge))
-        make = {"forces": self._forces, "train": self._train}[task]
+        make = {"forces": self._forces, "train": self._train}[task.split("_")[0]]
         self.calls[task] = make(field, jax.device_put(graph))
         return {"edges": edges, "padded_edges": len(graph.senders)}
 

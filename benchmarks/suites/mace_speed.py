@@ -9,7 +9,8 @@ Cases: ``table`` (192 atoms, all engines in turn), ``scaling`` (time per atom an
 
 Water of 192 atoms, cutoff 5 Å, 64x0e + 64x1o, l_max 2, correlation 3, two layers, 8 Bessel
 functions, radial network [64, 64, 64], float32. A training step is the gradient of a loss on the
-energies and forces of 8 boxes of 192 atoms and one step of Adam. Every engine has a process of its
+energies and forces of 8 boxes and one step of Adam: 192 atoms in all (``train``), or 1536
+(``train_large``). Every engine has a process of its
 own, allowed the same cores, and they take turns call by call. Neighbour lists are not timed. Ours
 has the weights of mace-torch; both are compared with mace-torch in float64. mlip's are random.
 
@@ -58,8 +59,9 @@ PEERS = {
 SAME_PYTHON = {"mace-torch-cueq": "mace-torch"}
 """Peers that run wherever another one does, if the package is there."""
 ORIGINAL = "mace-torch"
-ROUNDS = {"forces": 15, "train": 6}
-BOXES = {"forces": 1, "train": 8}
+ROUNDS = {"forces": 15, "train": 8, "train_large": 4}
+BOXES = {"forces": (192, 1), "train": (24, 8), "train_large": (192, 8)}
+"""Atoms in a box, and boxes."""
 PAUSE_S = 0.05
 """Between turns: threads of one engine that still spin must not disturb the next."""
 LARGEST = 6144
@@ -209,11 +211,16 @@ class Suite:
             return
         self.weights = str(self.folder / "weights.npz")
         with started(ORIGINAL, self.pythons[ORIGINAL]) as remote:
-            remote.ask("draw", model=_text(MODEL), workload=self._workload(192), path=self.weights)
+            remote.ask(
+                "draw",
+                model=_text(MODEL),
+                workload=self._workload(*BOXES["forces"]),
+                path=self.weights,
+            )
 
     def _task(self, task: str, engines: dict[str, Remote]) -> dict[str, dict]:
         """Times one task of all engines in turn; what fails says why."""
-        workload = self._workload(192, BOXES[task])
+        workload = self._workload(*BOXES[task])
         weights = self.weights
         found: dict[str, dict] = {}
         for name, remote in engines.items():
@@ -293,10 +300,10 @@ class Suite:
 
 
 def repeated(seed: int, atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns numbers, positions and cell of boxes of 192 atoms put side by side."""
+    """Returns numbers, positions and cell of a box of 24 atoms, or of 192 put side by side."""
     from benchmarks.suites.speed import water_box
 
-    frame = water_box(4, seed)
+    frame = water_box(2 if atoms < 192 else 4, seed)
     copies, axis = [1, 1, 1], 0
     remaining = atoms // len(frame.numbers)
     while remaining > 1:

@@ -2,12 +2,11 @@
 
 Batatia et al. 2022 (arXiv 2206.07697) eqs. 10-11: B = Σ_η w_η Σ C_η A ⊗ A ⊗ ... symmetrised, with
 the coefficients C of e3nn's basis of the symmetric power. The coefficients are symmetric in the
-factors, so a sum over index tuples is a sum over monomials: one small matrix times all of them.
+factors, so a sum over index tuples is a sum over sorted ones.
 """
 
 import functools
 import itertools
-import math
 
 import e3nn_jax as e3nn
 import flax.linen as nn
@@ -42,75 +41,59 @@ class SymmetricContraction(nn.Module):
         Returns:
             per l an array [2l + 1, N, C].
         """
-        orders = range(1, self.correlation + 1)
-        weights = [
-            [self._weights(order, degree, x, one_hot) for degree in range(self.l_out + 1)]
-            for order in orders
-        ]
-        totals: list[Array] = []
-        for order, products, weight in zip(orders, monomials(x, self.correlation), weights):
-            terms = self._terms(order, products, weight)
-            totals = [t + u for t, u in zip(totals, terms)] if totals else terms
-        return tuple(totals)
+        first, second = np.triu_indices(x.shape[0])
+        pairs = x[first] * x[second]
+        return tuple(self._nested(x, pairs, one_hot, degree) for degree in range(self.l_out + 1))
 
-    def _weights(self, order: int, degree: int, x: Array, one_hot: Array) -> Array:
-        """The weights of one order and degree at every atom, [paths, N, C]."""
-        paths = symmetric_basis(self.l_max, order, degree).shape[-2]
-        shape = (one_hot.shape[-1], paths, x.shape[-1])
+    def _nested(self, x: Array, pairs: Array, one_hot: Array, degree: int) -> Array:
+        """Evaluates ((T_ν x x + T_ν₋₁ x) x + T_ν₋₂ x) x + ...; each product closes one index."""
+        order = self.correlation
+        if order == 1:
+            return self._term(x, one_hot, 1, degree)
+        total = self._term(pairs, one_hot, order, degree, closed=2)
+        total = total + self._term(x, one_hot, order - 1, degree)
+        for lower in range(order - 2, 0, -1):
+            total = jnp.sum(total * x, axis=-3) + self._term(x, one_hot, lower, degree)
+        return total
+
+    def _term(
+        self, factors: Array, one_hot: Array, order: int, degree: int, closed: int = 1
+    ) -> Array:
+        """Returns one order with its last ``closed`` factors contracted, [2l + 1, M, ..., N, C]."""
+        basis = nested_basis(self.l_max, order, degree, closed)
+        paths, channels, dtype = basis.shape[-2], factors.shape[-1], factors.dtype
         init = normal(1.0 / max(paths, 1))
-        weights = self.param(f"weights_{degree}_{order}", init, shape, x.dtype).astype(x.dtype)
-        return jnp.einsum("ns,spc->pnc", one_hot, weights)
-
-    def _terms(self, order: int, products: Array, weights: list[Array]) -> list[Array]:
-        """The polynomials of one order, per degree [2l + 1, N, C]."""
-        bases = [monomial_basis(self.l_max, order, degree) for degree in range(self.l_out + 1)]
-        stacked = np.concatenate([b.reshape(-1, b.shape[-1]) for b in bases])
-        values = jnp.einsum("rq,qnc->rnc", jnp.asarray(stacked, products.dtype), products)
-        parts = jnp.split(values, np.cumsum([b.shape[0] * b.shape[1] for b in bases])[:-1])
-        shaped = [p.reshape(*b.shape[:2], *p.shape[1:]) for p, b in zip(parts, bases)]
-        return [jnp.sum(p * w, axis=1) for p, w in zip(shaped, weights)]
-
-
-def monomials(x: Array, order: int) -> list[Array]:
-    """Returns the products of 1 ... order variables, in the order of :func:`index_tuples`.
-
-    Args:
-        x: [M, ...] variables.
-        order: the largest number of factors.
-
-    Returns:
-        per order [C(M + order − 1, order), ...].
-    """
-    found = [x]
-    for lower in range(1, order):
-        # Those with no index above k come first, C(k + lower, lower) of them.
-        heads = [found[-1][: math.comb(k + lower, lower)] * x[k] for k in range(x.shape[0])]
-        found.append(jnp.concatenate(heads))
-    return found
-
-
-def index_tuples(size: int, order: int) -> list[tuple[int, ...]]:
-    """Returns the ascending index tuples, ordered by their last index, then the one before, ..."""
-    tuples = itertools.combinations_with_replacement(range(size), order)
-    return sorted(tuples, key=lambda index: index[::-1])
+        shape = (one_hot.shape[-1], paths, channels)
+        weights = self.param(f"weights_{degree}_{order}", init, shape, dtype).astype(dtype)
+        weights = jnp.einsum("ns,spc->pnc", one_hot, weights)
+        values = jnp.einsum("...pq,qnc->...pnc", jnp.asarray(basis, dtype), factors)
+        return jnp.sum(values * weights, axis=-3)
 
 
 @functools.cache
-def monomial_basis(l_max: int, order: int, degree: int) -> np.ndarray:
-    """Returns the coefficients of equivariant polynomials at monomials.
+def nested_basis(l_max: int, order: int, degree: int, closed: int) -> np.ndarray:
+    """Returns the coefficients of equivariant polynomials with some factors listed as monomials.
 
     Args:
         l_max: the variables x are all (l', m) with l' <= l_max, of parity (−1)^l'.
         order: degree of the polynomials in x.
         degree: l of their output, of parity (−1)^l.
+        closed: 1 if the last axis runs over the variables x_i, 2 if over the sorted pairs x_i x_j.
 
     Returns:
-        [2l + 1, paths, monomials] in float64, monomials as in :func:`index_tuples`.
+        [2l + 1, M, ..., paths, M or pairs] in float64, with order − closed axes M; coefficients
+        stand at sorted index tuples only.
     """
     dense = symmetric_basis(l_max, order, degree)
-    tuples = index_tuples(dense.shape[0], order)
-    columns = [dense[index] * _orderings(index) for index in tuples]
-    return np.moveaxis(np.stack(columns), (0, 2), (2, 0))
+    size = dense.shape[0]
+    heads = list(itertools.combinations_with_replacement(range(size), closed))
+    place = {head: index for index, head in enumerate(heads)}
+    open_axes = (size,) * (order - closed)
+    out = np.zeros((*open_axes, len(heads), *dense.shape[order:]))
+    for index in itertools.combinations_with_replacement(range(size), order):
+        split = order - closed
+        out[(*index[:split], place[index[split:]])] = dense[index] * _orderings(index)
+    return np.moveaxis(out, (-1, -3), (0, -1))
 
 
 @functools.cache

@@ -22,7 +22,7 @@ def _evaluate(order: int, l_max: int, l_out: int, x: np.ndarray):
 
 
 @pytest.mark.parametrize(("order", "l_max"), [(1, 2), (2, 2), (3, 1), (3, 2), (4, 1), (2, 0)])
-def test_sum_over_monomials_equals_the_full_tensor_sum(order, l_max, rng, x64):
+def test_nested_evaluation_equals_the_full_tensor_sum(order, l_max, rng, x64):
     x = rng.normal(size=(3, (l_max + 1) ** 2))
     l_out = min(l_max, 1)
     outputs, weights = _evaluate(order, l_max, l_out, x)
