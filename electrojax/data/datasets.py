@@ -39,8 +39,8 @@ BUILTIN: dict[str, BuiltinSet] = {
     ),
     "charged_dimers": BuiltinSet(
         file="charged_dimers.xyz.gz",
-        description="578 pairs of ions and polar molecules, charges -1 to +2, 3 to 18 atoms, pulled "
-        "apart: train and valid below 7 Å, test 7 to 15 Å; labels as ion_water",
+        description="578 pairs of ions and polar molecules, charges -1 to +2, 3 to 18 atoms, "
+        "pulled apart: train and valid below 7 Å, test 7 to 15 Å; labels as ion_water",
         level="GFN1-xTB",
         license="MIT, made by this project",
     ),

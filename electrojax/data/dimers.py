@@ -74,8 +74,8 @@ def _geometry(name: str, molecules: Sequence[Molecule]) -> "Atoms":
         if name not in known:
             built: Atoms = molecule(name)
             return built
-        rows = [row.split() for row in known[name].atoms]
-        return Atoms([row[0] for row in rows], [[float(x) for x in row[1:]] for row in rows])
+        symbols, *columns = zip(*(row.split() for row in known[name].atoms), strict=True)
+        return Atoms(symbols, np.array(columns, dtype=float).T)
     except (KeyError, ValueError, IndexError):
         raise ConfigError(
             f'molecule "{name}": has no geometry; give it under molecules, as'
