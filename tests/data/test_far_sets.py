@@ -88,7 +88,7 @@ def test_labels_are_those_of_the_labeller(name, share):
 def test_the_configuration_gives_the_isolated_atoms_of_the_set(name):
     text = (files("electrojax") / "configs" / "data" / f"{name}.yaml").read_text()
     data = yaml.safe_load(text)["data"]
-    assert data["atom_energies"] == {"given": atom_energies(name)}
+    assert data["atom_energies"]["given"] == atom_energies(name)
     assert data["train"] == {"path": f"builtin:{name}", "split": "train"}
     assert data["test"] == {"path": f"builtin:{name}", "split": "test"}
 
