@@ -11,10 +11,11 @@ app = typer.Typer(help="Data sets: list, inspect, convert, split and label.", no
 @app.command("list")
 def list_() -> None:
     """List the built-in data sets."""
-    from electrojax.data.datasets import BUILTIN
+    from electrojax.data.datasets import BUILTIN, split_sizes
 
     for name, entry in BUILTIN.items():
-        print(f"builtin:{name:<14} {entry.description}")
+        sizes = ", ".join(f"{split} {size}" for split, size in split_sizes(name).items())
+        print(f"builtin:{name:<15} {sizes}\n    {entry.description} ({entry.level})")
 
 
 @app.command()

@@ -7,11 +7,15 @@ tblite and ASE are imported only where they are used. All labels are in eV, Å a
 - ``REF_charges`` [N] e, ``REF_multipoles`` [N, 4] = [q, d_y, d_z, d_x] in e and e·Å, with
   ``REF_dipole = sum_i q_i r_i + d_i``;
 - ``REF_fermi_level`` eV: the chemical potential of the electrons, mu = -dE/dQ.
+
+In an ``external_field`` (V/Å, the physical field E) the potential is zero at the origin of the
+positions, the energy contains -E·D with the dipole D above, and the forces of a structure sum to
+Q E: dE/dE_a = -D_a.
 """
 
 import importlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 KELVIN = 3.166808578545117e-6
 """Boltzmann's constant in Hartree/K, the value of tblite."""
 
-ATOM_MULTIPLICITIES = {"H": 2, "O": 3, "Na": 2, "Cl": 2}
+ATOM_MULTIPLICITIES = {"H": 2, "C": 3, "N": 4, "O": 3, "Na": 2, "Cl": 2}
 """Ground-state multiplicities of the neutral atoms."""
 
 DECIMALS = 8
@@ -46,8 +50,8 @@ def label_with_tblite(
     is the zero-temperature limit of the level of a Fermi distribution.
 
     Args:
-        atoms: positions in Å; `info` may hold `total_charge` (e, default 0) and `multiplicity`
-            (default the lowest).
+        atoms: positions in Å; `info` may hold `total_charge` (e, default 0), `multiplicity`
+            (default the lowest) and `external_field` ([3] V/Å, default none).
         method: GFN1-xTB or GFN2-xTB.
         accuracy: tblite's factor on its thresholds; smaller is tighter.
         electronic_temperature: K.
@@ -98,6 +102,10 @@ def _tblite_results(
     calculator.set("verbosity", 0)
     calculator.set("accuracy", accuracy)
     calculator.set("temperature", temperature * KELVIN)
+    field = np.asarray(atoms.info.get("external_field", np.zeros(3)), dtype=float)
+    if field.any():
+        # tblite's field is the physical one too, in Hartree/(e Bohr).
+        calculator.add("electric-field", (field * BOHR / HARTREE).tolist())
     # In this order: with xtbml_xyz first, the molecular dipole is missing from the results.
     calculator.add("molecular-multipoles")
     calculator.add("xtbml_xyz")
@@ -158,16 +166,34 @@ def atom_energies(
     """Return the energies (eV) of isolated neutral atoms in their ground-state multiplicity.
 
     xTB without spin polarisation knows the multiplicity through the occupations alone: H, Na and
-    Cl are doublets, O a triplet (`ATOM_MULTIPLICITIES`).
+    Cl are doublets, C and O triplets, N a quartet (`ATOM_MULTIPLICITIES`).
+
+    Raises:
+        ConfigError: the multiplicity of an element is not known, or as in `label_with_tblite`.
     """
     from ase import Atoms
 
+    check_atoms(elements)
     energies = {}
     for element in elements:
         atom = Atoms(element, info={"multiplicity": ATOM_MULTIPLICITIES[element]})
         labelled = label_with_tblite(atom, method, accuracy, electronic_temperature)
         energies[element] = labelled.info["REF_energy"]
     return energies
+
+
+def check_atoms(elements: Iterable[str]) -> None:
+    """Refuse elements whose isolated atoms `atom_energies` does not know.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    unknown = sorted(set(elements) - set(ATOM_MULTIPLICITIES))
+    if unknown:
+        raise ConfigError(
+            f"isolated atoms of {', '.join(unknown)} have no multiplicity here; known are"
+            f" {', '.join(ATOM_MULTIPLICITIES)}"
+        )
 
 
 def label_with_calculator(

@@ -5,6 +5,7 @@ import difflib
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from electrojax.errors import ConfigError, DataError
 
@@ -33,6 +34,20 @@ BUILTIN: dict[str, BuiltinSet] = {
         file="ion_water.xyz.gz",
         description="400 clusters of water with Na+ and Cl-, charges -1 to +1, 6 to 20 atoms: "
         "energy, forces, dipole, charges, multipoles, Fermi level",
+        level="GFN1-xTB",
+        license="MIT, made by this project",
+    ),
+    "charged_dimers": BuiltinSet(
+        file="charged_dimers.xyz.gz",
+        description="578 pairs of ions and polar molecules, charges -1 to +2, 3 to 18 atoms, "
+        "pulled apart: train and valid below 7 Å, test 7 to 15 Å; labels as ion_water",
+        level="GFN1-xTB",
+        license="MIT, made by this project",
+    ),
+    "field_clusters": BuiltinSet(
+        file="field_clusters.xyz.gz",
+        description="360 clusters of water, also with Na+ or Cl-, charges -1 to +1, 3 to 19 atoms, "
+        "in electric fields up to 0.5 V/Å; labels as ion_water",
         level="GFN1-xTB",
         license="MIT, made by this project",
     ),
@@ -67,10 +82,25 @@ def atom_energies(name: str) -> dict[str, float]:
         ConfigError: if there is no built-in set of that name.
         DataError: if the installed package is damaged.
     """
+    return {symbol: float(energy) for symbol, energy in _metadata(name, "atom_energies").items()}
+
+
+def split_sizes(name: str) -> dict[str, int]:
+    """Returns the number of frames of each stored split of a built-in set: train, valid, test.
+
+    Raises:
+        ConfigError: if there is no built-in set of that name.
+        DataError: if the installed package is damaged.
+    """
+    sizes = _metadata(name, "splits")
+    return {split: int(sizes[split]) for split in ("train", "valid", "test")}
+
+
+def _metadata(name: str, key: str) -> dict[str, Any]:
     path = _folder() / f"{_entry(name).file.removesuffix('.xyz.gz')}.json"
     try:
-        energies = json.loads(path.read_text())["atom_energies"]
-        return {symbol: float(energy) for symbol, energy in energies.items()}
+        values: dict[str, Any] = json.loads(path.read_text())[key]
+        return values
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: is missing or damaged ({error}); install again") from None
 

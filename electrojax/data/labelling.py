@@ -7,39 +7,25 @@ import gzip
 import hashlib
 import importlib.metadata
 import io
-import itertools
 import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from electrojax.data.calculators import (
     ATOM_MULTIPLICITIES,
     atom_energies,
-    finite,
-    import_tblite,
     label_with_calculator,
-    label_with_tblite,
-    rounded,
 )
 from electrojax.data.extxyz import frames_of
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
-from electrojax.data.sampling import (
-    Limits,
-    Recipe,
-    Trajectory,
-    fragments,
-    load_recipe,
-    random_stream,
-    separate,
-)
-from electrojax.errors import ConvergenceError, DataError
+from electrojax.data.production import Production, Report, produce
+from electrojax.data.recipe import Recipe, load_recipe
+from electrojax.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,10 +38,8 @@ DROP_REASONS = (
     "evaporated",
     "md_not_converged",
 )
-"""Labelled frames that are not kept (see `rejection`), and trajectories that are begun anew."""
-
-Report = Callable[[str], object]
-Stream = Iterator["Atoms"]
+"""Labelled frames that are not kept (see `electrojax.data.production.rejection`), and trajectories
+that are begun anew."""
 
 
 @dataclass(frozen=True)
@@ -153,25 +137,6 @@ def _write_whole(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def rejection(atoms: "Atoms", limits: Limits) -> str:
-    """Return why a labelled frame is not kept, or "" when it is.
-
-    The fragments of a frame are the connected components of all contacts closer than
-    `limits.fragment_gap`: two clusters set apart, not the molecules within one cluster, between
-    which a real density does move charge (0.1 e from Cl- to Na+ in contact). A fragment whose
-    charge is far from every integer is a flaw of the method that no local model could learn.
-    """
-    if not finite(atoms):
-        return "not_finite"
-    if np.linalg.norm(atoms.arrays["REF_forces"], axis=1).max() > limits.max_force:
-        return "large_force"
-    component = fragments(atoms.positions, limits.fragment_gap)
-    charges = np.bincount(component, weights=atoms.arrays["REF_charges"])
-    if np.abs(charges - np.round(charges)).max() > limits.fragment_charge:
-        return "fragment_charge"
-    return ""
-
-
 def run_recipe(
     recipe: str | Path, output: str | Path, report: Report = lambda line: None
 ) -> RecipeReport:
@@ -193,141 +158,54 @@ def run_recipe(
     path = Path(output)
     _check_output(path)
     loaded = load_recipe(recipe)
+    made = produce(loaded, report)
     energies = atom_energies(
-        list(ATOM_MULTIPLICITIES),
+        _elements(made.frames),
         loaded.method,
         loaded.labels.accuracy,
         loaded.labels.electronic_temperature,
     )
     report(f"isolated atoms, eV: {energies}")
-    run = _RecipeRun(loaded, report)
-    frames = run.frames()
-    content = _extxyz_bytes(frames, path)
+    content = _extxyz_bytes(made.frames, path)
     metadata_path = path.with_name(path.name.removesuffix(".gz")).with_suffix(".json")
     result = RecipeReport(
         path,
         metadata_path,
-        dict(Counter(frame.info["composition"] for frame in frames)),
-        dict(Counter(frame.info["split"] for frame in frames)),
-        {reason: run.dropped[reason] for reason in DROP_REASONS},
+        dict(Counter(_kind(frame) for frame in made.frames)),
+        dict(Counter(frame.info["split"] for frame in made.frames)),
+        {reason: made.dropped[reason] for reason in DROP_REASONS},
         energies,
     )
-    _write_whole(metadata_path, _metadata(result, loaded, content))
+    _write_whole(metadata_path, _metadata(result, loaded, made, content))
     _write_whole(path, content)
     return result
 
 
-def _metadata(result: RecipeReport, recipe: Recipe, content: bytes) -> bytes:
+def _elements(frames: Sequence["Atoms"]) -> list[str]:
+    """Return the symbols of a set by atomic number."""
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[z] for z in sorted({int(z) for f in frames for z in f.numbers})]
+
+
+def _kind(frame: "Atoms") -> str:
+    return str(frame.info["system"] if "system" in frame.info else frame.info["composition"])
+
+
+def _metadata(result: RecipeReport, recipe: Recipe, made: Production, content: bytes) -> bytes:
     """Return the .json that ships beside a data set: levels, isolated atoms, counts, versions."""
     version = importlib.metadata.version
     metadata = {
         "level": f"{recipe.method} (tblite {version('tblite')}, ase {version('ase')})",
         "electronic_temperature": recipe.labels.electronic_temperature,
         "atom_energies": result.atom_energies,
-        "atom_multiplicities": ATOM_MULTIPLICITIES,
+        "atom_multiplicities": {s: ATOM_MULTIPLICITIES[s] for s in result.atom_energies},
         "frames": sum(result.kept.values()),
         "counts": result.kept,
         "splits": result.splits,
         "dropped": result.dropped,
+        **({"left_out": made.left_out} if made.left_out else {}),
         "seed": recipe.seed,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     return (json.dumps(metadata, indent=1) + "\n").encode()
-
-
-class _RecipeRun:
-    """One run of a recipe: its trajectories, shared by what samples from them, and the losses."""
-
-    def __init__(self, recipe: Recipe, report: Report):
-        self.recipe = recipe
-        self.report = report
-        self.dropped: Counter[str] = Counter()
-        self.streams: dict[tuple[str, float, str], Stream] = {}
-        self.evaluation_splits = itertools.cycle(("valid", "test"))
-
-    def frames(self) -> list["Atoms"]:
-        """Return every frame of the recipe, labelled, in the order of its file."""
-        frames: list[Atoms] = []
-        for name, role, count, source in self.plan():
-            frames += [self.labelled(name, role, source) for _ in range(count)]
-            self.report(f"{name} {role}: {count} kept, {len(frames)} in all; {dict(self.dropped)}")
-        return frames
-
-    def plan(self) -> Iterator[tuple[str, str, int, Stream]]:
-        """Yield (name, role, frames wanted, where they come from), role train or evaluation."""
-        for composition in self.recipe.clusters.compositions:
-            for temperature in self.recipe.temperatures:
-                for role, count in vars(self.recipe.clusters.frames).items():
-                    stream = self.stream(composition, temperature, role)
-                    yield f"{composition} {temperature:g} K", role, count, stream
-        for index, entry in enumerate(self.recipe.separated):
-            for role, count in vars(entry.frames).items():
-                yield "|".join(entry.parts), role, count, self.pairs(index, role)
-
-    def stream(self, composition: str, temperature: float, role: str) -> Stream:
-        """Return the one trajectory of a composition, temperature and role."""
-        key = (composition, temperature, role)
-        if key not in self.streams:
-            rng = random_stream(self.recipe.seed, *key)
-            self.streams[key] = self.clusters(composition, temperature, rng)
-        return self.streams[key]
-
-    def clusters(self, composition: str, temperature: float, rng: np.random.Generator) -> Stream:
-        recipe = self.recipe
-        for atoms in Trajectory(
-            composition,
-            temperature,
-            recipe.dynamics,
-            recipe.limits.fragment_gap,
-            self.dynamics_calculator,
-            rng,
-            self.dropped,
-        ):
-            atoms.info.update(origin="md", temperature=temperature)
-            yield atoms
-
-    def pairs(self, index: int, role: str) -> Stream:
-        """Yield separated pairs of one entry, their temperatures in turn from `index` on."""
-        entry, temperatures = self.recipe.separated[index], self.recipe.temperatures
-        rng = random_stream(self.recipe.seed, *entry.parts, role)
-        for turn in itertools.count(index):
-            temperature = temperatures[turn % len(temperatures)]
-            first, second = (next(self.stream(p, temperature, role)) for p in entry.parts)
-            gap = self.recipe.limits.fragment_gap
-            atoms = separate(first, second, entry.distance, gap, rng)
-            atoms.info.update(origin="separated", temperature=temperature)
-            yield atoms
-
-    def dynamics_calculator(self, charge: int) -> Any:
-        return import_tblite("tblite.ase").TBLite(
-            method=self.recipe.method,
-            charge=charge,
-            multiplicity=1,
-            accuracy=self.recipe.dynamics.accuracy,
-            verbosity=0,
-        )
-
-    def labelled(self, name: str, role: str, source: Stream) -> "Atoms":
-        """Return the next frame that converges and is kept; count the others."""
-        settings = self.recipe.labels
-        for _ in range(self.recipe.limits.attempts):
-            frame = next(source)
-            # Rounded before it is labelled: the labels are those of the positions in the file.
-            frame.positions = rounded(frame.positions - frame.get_center_of_mass())
-            try:
-                frame = label_with_tblite(
-                    frame, self.recipe.method, settings.accuracy, settings.electronic_temperature
-                )
-            except ConvergenceError:
-                self.dropped["not_converged"] += 1
-                continue
-            reason = rejection(frame, self.recipe.limits)
-            if not reason:
-                evaluation = role == "evaluation"
-                frame.info["split"] = next(self.evaluation_splits) if evaluation else "train"
-                return frame
-            self.dropped[reason] += 1
-        raise DataError(
-            f"{name}: {self.recipe.limits.attempts} frames in a row were dropped"
-            f" ({dict(self.dropped)}); loosen limits or change the composition"
-        )

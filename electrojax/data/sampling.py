@@ -1,178 +1,31 @@
-"""Where the frames of a recipe come from: its file, random clusters, MD, separated pairs.
+"""Where the frames of a recipe come from: random clusters, MD, separated pairs.
 
-Nothing here labels anything or knows which calculator drives the dynamics. Charges of the parts:
-Na +1 e, Cl -1 e, water 0; every sampled cluster is a closed shell.
+Nothing here labels anything or knows which calculator drives the dynamics. Charges of the parts of
+a cluster: Na +1 e, Cl -1 e, water 0; every one of them is a closed shell.
 """
 
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
+from electrojax.data.recipe import Dynamics
 from electrojax.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-T = TypeVar("T")
-CalculatorFactory = Callable[[int], Any]
-"""Total charge in e -> ASE calculator that drives the dynamics."""
+CalculatorFactory = Callable[["Atoms"], Any]
+"""Atoms with `total_charge` and `multiplicity` in `info` -> ASE calculator of the dynamics."""
 
 RESTARTS = 100
 """How often a trajectory is begun anew before its recipe is called impossible."""
 
 _COMPOSITION = re.compile(r"(Na)?(Cl)?(?:\(H2O\)(\d+))?")
-
-
-@dataclass(frozen=True)
-class LabelSettings:
-    """Settings of the labels: tblite's accuracy factor, and the electronic temperature in K."""
-
-    accuracy: float = 0.01
-    electronic_temperature: float = 300.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a frame must satisfy to be kept; see `electrojax.data.labelling.rejection`."""
-
-    max_force: float
-    fragment_gap: float
-    fragment_charge: float
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """Langevin MD: time step fs, hydrogen mass u, friction 1/fs, then steps."""
-
-    timestep: float
-    hydrogen_mass: float
-    friction: float
-    equilibration: int
-    interval: int
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class FrameCounts:
-    """Frames wanted from training trajectories, and from evaluation ones (valid, test in turn)."""
-
-    train: int
-    evaluation: int
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """MD of single clusters: compositions such as ``NaCl(H2O)3``, frames of each temperature."""
-
-    frames: FrameCounts
-    compositions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Separated:
-    """A pair of clusters, the range of distances between their centres (Å), and how many frames."""
-
-    parts: tuple[str, str]
-    distance: tuple[float, float]
-    frames: FrameCounts
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A data set as instructions: what is sampled, at which temperatures (K), and what is kept."""
-
-    method: str
-    seed: int
-    labels: LabelSettings
-    limits: Limits
-    dynamics: Dynamics
-    temperatures: tuple[float, ...]
-    clusters: Clusters
-    separated: tuple[Separated, ...]
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that ship with the package."""
-    folder = files("electrojax.data") / "recipes"
-    return sorted(f.name[: -len(".yaml")] for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def load_recipe(path_or_name: str | Path) -> Recipe:
-    """Return the recipe of a YAML file, or the one that ships under a name.
-
-    Args:
-        path_or_name: a path that ends in .yaml or .yml, or a name of `recipe_names`.
-
-    Raises:
-        ConfigError: no such recipe, not YAML, an unknown, missing or ill-typed key.
-    """
-    where = str(path_or_name)
-    try:
-        raw = yaml.safe_load(_recipe_text(where))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-    return _build(Recipe, raw, where, "recipe")
-
-
-def _recipe_text(where: str) -> str:
-    if not where.endswith((".yaml", ".yml")):
-        names = recipe_names()
-        if where not in names:
-            near = get_close_matches(where, names, n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            raise ConfigError(
-                f'no recipe named "{where}"{hint} there are: {", ".join(names)};'
-                " or give the path of a .yaml file"
-            )
-        return (files("electrojax.data") / "recipes" / f"{where}.yaml").read_text()
-    try:
-        return Path(where).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise ConfigError(f"{where}: the recipe cannot be read: {reason}") from None
-
-
-def _build(kind: type[T], raw: Any, where: str, path: str) -> T:
-    """Build the dataclass `kind` from plain YAML values, refusing what its fields do not name."""
-    if not isinstance(raw, Mapping):
-        raise ConfigError(f"{where}: {path}: needs a mapping, got {type(raw).__name__}")
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for key in raw:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
-            raise ConfigError(f'{where}: {path}: unknown key "{key}"; {hint}')
-    missing = [n for n, field in known.items() if field.default is MISSING and n not in raw]
-    if missing:
-        raise ConfigError(f"{where}: {path}: missing {', '.join(missing)}")
-    return kind(**{k: _convert(known[k].type, v, where, f"{path}.{k}") for k, v in raw.items()})
-
-
-def _convert(kind: Any, raw: Any, where: str, path: str) -> Any:
-    """Convert one YAML value to the type of its field."""
-    if kind in (int, float, str):
-        if isinstance(raw, bool) or not isinstance(raw, (int, float) if kind is float else kind):
-            raise ConfigError(f"{where}: {path}: needs {kind.__name__}, got {raw!r}")
-        if kind is not str and raw < 0:
-            raise ConfigError(f"{where}: {path}: needs a number >= 0, got {raw!r}")
-        return kind(raw)
-    arguments = getattr(kind, "__args__", ())
-    if not arguments:
-        return _build(kind, raw, where, path)
-    fixed = 0 if arguments[-1] is Ellipsis else len(arguments)
-    if not isinstance(raw, list) or (fixed and len(raw) != fixed):
-        raise ConfigError(f"{where}: {path}: needs a list of {fixed or 'items'}, got {raw!r}")
-    return tuple(_convert(arguments[0], item, where, f"{path}.{i}") for i, item in enumerate(raw))
 
 
 def parse_composition(composition: str) -> tuple[list[str], int, int]:
@@ -229,10 +82,24 @@ def random_cluster(composition: str, rng: np.random.Generator) -> "Atoms":
     from ase.build import molecule
 
     ions, waters, charge = parse_composition(composition)
-    cluster = Atoms()
-    for part in [Atoms(ion) for ion in ions] + [molecule("H2O") for _ in range(waters)]:
-        _place(cluster, part, rng)
+    parts = [Atoms(ion) for ion in ions] + [molecule("H2O") for _ in range(waters)]
+    cluster = assemble(parts, rng)
     cluster.info.update(total_charge=charge, multiplicity=1, composition=composition)
+    return cluster
+
+
+def assemble(parts: Sequence["Atoms"], rng: np.random.Generator) -> "Atoms":
+    """Return the first part at the origin and the others at random places around, none overlapping.
+
+    Args:
+        parts: ions and molecules, each of which is turned at random.
+        rng: the source of all randomness.
+    """
+    from ase import Atoms
+
+    cluster = Atoms()
+    for part in parts:
+        _place(cluster, part, rng)
     return cluster
 
 
@@ -261,7 +128,8 @@ class Trajectory:
 
     Langevin MD in the canonical ensemble. Sampling a classical ensemble of positions does not
     depend on the masses, so hydrogen is made heavy and the time step long. A trajectory whose
-    cluster falls apart, or whose calculator fails, is counted and begun anew.
+    cluster falls apart, or whose calculator fails, is counted and begun anew. `start` draws the
+    unrelaxed atoms of a composition.
     """
 
     composition: str
@@ -271,6 +139,7 @@ class Trajectory:
     make_calculator: CalculatorFactory
     rng: np.random.Generator
     dropped: Counter[str]
+    start: Callable[[str, np.random.Generator], "Atoms"] = random_cluster
 
     def __iter__(self) -> Iterator["Atoms"]:
         for _ in range(RESTARTS):
@@ -282,23 +151,23 @@ class Trajectory:
 
     def _run(self) -> Iterator["Atoms"]:
         """Yield frames of one trajectory until its cluster has fallen apart."""
-        atoms = random_cluster(self.composition, self.rng)
+        atoms = self.start(self.composition, self.rng)
         if len(atoms) == 1:
             while True:
                 yield atoms.copy()
-        molecular_dynamics = self._start(atoms)
+        molecular_dynamics = self._dynamics(atoms)
         molecular_dynamics.run(self.dynamics.equilibration)
         while fragments(atoms.positions, self.fragment_gap).max() == 0:
             yield _bare_copy(atoms)
             molecular_dynamics.run(self.dynamics.interval)
         self.dropped["evaporated"] += 1
 
-    def _start(self, atoms: "Atoms") -> Any:
+    def _dynamics(self, atoms: "Atoms") -> Any:
         from ase import units
         from ase.md.langevin import Langevin
         from ase.optimize import FIRE
 
-        atoms.calc = self.make_calculator(atoms.info["total_charge"])
+        atoms.calc = self.make_calculator(atoms)
         FIRE(atoms, logfile=None).run(fmax=0.3, steps=150)
         masses = atoms.get_masses()
         masses[atoms.numbers == 1] = self.dynamics.hydrogen_mass

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -182,7 +183,13 @@ def test_info_check_schema_init_list(trained, electrojax, tmp_path, monkeypatch)
     assert "training step" in checked.out and not (tmp_path / "runs").exists()
     assert "charge_control" in electrojax("schema", "model.solver").out
     assert json.loads(electrojax("schema", "--json").out)["type"] == "object"
-    assert "builtin:ion_water" in electrojax("data", "list").out
+    listed = electrojax("data", "list").out
+    for name, sizes in (
+        ("ion_water", "train 320, valid 40, test 40"),
+        ("charged_dimers", "train 346, valid 58, test 174"),
+        ("field_clusters", "train 252, valid 36, test 72"),
+    ):
+        assert re.search(f"builtin:{name} +{sizes}", listed), listed
 
 
 def test_help_is_quick_and_loads_no_jax():

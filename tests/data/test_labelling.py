@@ -17,13 +17,10 @@ from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from electrojax.data.calculators import atom_energies, label_with_calculator, label_with_tblite
-from electrojax.data.labelling import (
-    label_file,
-    rejection,
-    run_recipe,
-)
+from electrojax.data.labelling import label_file, run_recipe
+from electrojax.data.production import rejection
 from electrojax.data.reader import read_frames
-from electrojax.data.sampling import Limits
+from electrojax.data.recipe import Limits
 from electrojax.errors import ConfigError, ConvergenceError, DataError
 
 LIMITS = Limits(max_force=15, fragment_gap=4.0, fragment_charge=0.03, attempts=8)

@@ -9,17 +9,15 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.calculators.lj import LennardJones
 
+from electrojax.data.recipe import Dynamics, load_recipe, recipe_names
 from electrojax.data.sampling import (
     RESTARTS,
-    Dynamics,
     Trajectory,
     fragments,
-    load_recipe,
     parse_composition,
     random_cluster,
     random_rotation,
     random_stream,
-    recipe_names,
     separate,
 )
 from electrojax.errors import ConfigError, DataError
@@ -37,7 +35,7 @@ def test_the_shipped_recipe_asks_for_four_hundred_frames():
     train += sum(entry.frames.train for entry in recipe.separated)
     evaluation += sum(entry.frames.evaluation for entry in recipe.separated)
     assert (train, evaluation) == (320, 80)
-    assert recipe_names() == ["ion_water"]
+    assert recipe_names() == ["charged_dimers", "field_clusters", "ion_water"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +171,9 @@ SHIPPED = Path(__file__).parents[2] / "electrojax/data/recipes/ion_water.yaml"
         ("seed: 20260", "", "missing seed"),
         ("seed: 20260", "seed: [", "not valid YAML"),
         ("frames: {train: 4, evaluation: 1}", "frames: 4", "clusters.frames: needs a mapping"),
+        ("temperatures: [150, 300, 400]", "temperatures: []", "needs at least one temperature"),
+        ("seed: 20260", "seed: 1\nevaluation: [tset]", 'needs valid and test, got "tset"'),
+        ("seed: 20260", "seed: 1\nfield: [0.5, 0.1]", "recipe.field: needs the weaker field first"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_named_in_one_line(tmp_path, old, new, message):
