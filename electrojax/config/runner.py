@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.analysis import plots
+from electrojax.analysis.predictions import PREDICTIONS, gather, write_predictions
 from electrojax.config.build import Job, build_training, open_job
 from electrojax.config.folder import run_folder
 from electrojax.errors import ConfigError
@@ -91,6 +92,9 @@ def finish(
         eval_step, model.params, job.loaders[split], judged.provides, split, weights
     )
     bundle.save(model, job.folder / "model.ejx", {**info, "metrics": metrics})
+    labels = [sample.labels for sample in job.samples[split]]
+    stored = gather(split, job.frames[split], labels, predictions, judged.provides)
+    write_predictions(job.folder / PREDICTIONS, stored)
     logger.write({"final": True, "epoch": result.epoch, **metrics})
     plot_run(job, split, predictions)
     return metrics

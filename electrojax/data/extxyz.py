@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from electrojax.data.tags import read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import frame_from_atoms
@@ -265,7 +266,8 @@ def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -
     labels = {name: value for name, value in found.items() if name in LABELS}
     split = str(fields.info.get("split", ""))
     given = frozenset(name for name in found if name in INPUTS)
-    frame = dataclasses.replace(frame, labels=labels, split=split, given=given)
+    tags = read_tags(fields.info)
+    frame = dataclasses.replace(frame, labels=labels, split=split, given=given, tags=tags)
     _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
     return frame
 
