@@ -37,7 +37,8 @@ class StoredPredictions:
         positions: [N, 3] Å.
         fragment: [N] fragment indices, −1 where not given.
         reference, predicted: by name: energy [F] eV relative to the atomic energies, forces [N, 3]
-            eV/Å, charges [N] e, dipole [F, 3] e·Å; only what is labelled somewhere and predicted.
+            eV/Å, charges [N] e, dipole [F, 3] e·Å; ``reference`` has what is labelled somewhere,
+            ``predicted`` what the model predicts of that.
         total_charge: [F] e.
         converged: [F] whether the charge solver converged.
         steps: [F] its iterations.
@@ -93,7 +94,7 @@ def gather(
     chosen = [frames[i] for i in kept]
     told, found = [labels[i] for i in kept], [predictions[i] for i in kept]
     sizes = [len(frame.numbers) for frame in chosen]
-    names = [n for n in WIDTHS if n in provides and any(n in label for label in told)]
+    labelled = [n for n in WIDTHS if any(n in label for label in told)]
     tags = [frame.tags for frame in chosen]
     return StoredPredictions(
         split=split,
@@ -102,8 +103,10 @@ def gather(
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         positions=np.concatenate([frame.positions for frame in chosen]).astype(np.float32),
         fragment=np.concatenate([_fragment(frame) for frame in chosen]).astype(np.int16),
-        reference={n: _column(n, [t.get(n) for t in told], sizes) for n in names},
-        predicted={n: _column(n, [getattr(p, n) for p in found], sizes) for n in names},
+        reference={n: _column(n, [t.get(n) for t in told], sizes) for n in labelled},
+        predicted={
+            n: _column(n, [getattr(p, n) for p in found], sizes) for n in labelled if n in provides
+        },
         total_charge=np.array([frame.total_charge for frame in chosen]),
         converged=np.array([p.converged for p in found], dtype=bool),
         steps=np.array([p.solver_steps for p in found], dtype=np.int32),

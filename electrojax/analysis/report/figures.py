@@ -117,15 +117,11 @@ def point_figure(axes: Axes, marks: Sequence[Marks], size: int, alpha: float) ->
     return figure
 
 
-def add_reference(figure: Any, x: np.ndarray, y: np.ndarray, label: str, dash: str) -> None:
-    """Draws what the runs are compared with: a line that no toggle hides, with its name."""
-    figure.line(x, y, line_color=INK, line_dash=dash, line_width=1.4, legend_label=label)
+def add_reference(figure: Any, x: np.ndarray, y: np.ndarray, dash: str) -> None:
+    """Draws what the runs are compared with, in black; solid lines have their points marked."""
+    figure.line(x, y, line_color=INK, line_dash=dash, line_width=1.4)
     if dash == "solid":
-        figure.scatter(x, y, size=5, fill_color=INK, line_color=None, legend_label=label)
-    figure.legend.background_fill_alpha = 0.6
-    figure.legend.border_line_color = None
-    figure.legend.padding = figure.legend.spacing = 2
-    figure.legend.label_text_font_size = "11px"
+        figure.scatter(x, y, size=5, fill_color=INK, line_color=None)
 
 
 def add_diagonal(figure: Any, values: Sequence[np.ndarray]) -> None:
@@ -158,7 +154,7 @@ def _figure(axes: Axes, points: int) -> Any:
     )
     # A drag or a wheel over a figure scrolls the page, until the reader chooses a tool.
     made.toolbar.active_drag = made.toolbar.active_scroll = None
-    made.toolbar.logo = None
+    made.toolbar.logo, made.toolbar.autohide = None, True
     made.title.text_color = INK
     made.title.text_font_size = "13px"
     for axis in (*made.xaxis, *made.yaxis):

@@ -106,7 +106,7 @@ def _table(table: Table, note: str, runs: Sequence[Member]) -> str:
 
 def _bare_table(table: Table, title: str, colors: dict[int, str] | None = None) -> str:
     head = "".join(
-        f'<th scope="col" class="number">{escape(c.name)}'
+        f'<th scope="col" class="number">{_breakable(c.name)}'
         f'<span class="unit">{escape(c.unit)}</span></th>'
         for c in table.columns
     )
@@ -124,7 +124,7 @@ def _bare_table(table: Table, title: str, colors: dict[int, str] | None = None) 
         )
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
-        f'{heading}<div class="scroll"><table><thead><tr><th></th>'
+        f'{heading}<div class="scroll"><table class="groups"><thead><tr><th></th>'
         f'<th class="number">runs</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -157,14 +157,19 @@ def _plain(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="reason">{escape(text)}</td>' for text in row[1:])
+        + "".join(f'<td class="text">{escape(text)}</td>' for text in row[1:])
         + "</tr>"
         for row in rows
     )
     return (
-        f'<section><h2>{escape(title)}</h2><div class="scroll"><table><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></section>"
+        f'<section><h2>{escape(title)}</h2><div class="scroll"><table class="texts">'
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div></section>"
     )
+
+
+def _breakable(name: str) -> str:
+    """A metric's name, which may go on in a new line after a stroke."""
+    return re.sub(r"([/_])", r"\1<wbr>", escape(name))
 
 
 def _swatch(color: str) -> str:

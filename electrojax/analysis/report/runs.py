@@ -169,7 +169,10 @@ def _why(run: RunRecord, records: Sequence[dict[str, Any]]) -> str:
         return str(stops[-1])
     stages = run.config.get("train", {}).get("stages", [])
     planned = sum(stage.get("epochs", 0) for stage in stages)
-    return f"stopped after epoch {len(run.epochs)} of {planned}; electrojax train --resume auto"
+    where = f"after epoch {len(run.epochs)} of {planned}"
+    if run.epochs and len(run.epochs) >= planned:
+        where = "before the last evaluation"
+    return f"stopped {where}; continue it with electrojax train --resume auto"
 
 
 def _is_number(value: Any) -> bool:

@@ -139,8 +139,8 @@ def parities(runs: Sequence[Member]) -> Section | None:
     if not made:
         return None
     note = (
-        f"The first run of each group; at most {POINTS} values of a run: the worst tenth by error, "
-        f"and others evenly drawn. {_missing(runs)}"
+        f"The first run of each group; at most {POINTS} values of a run: those with the largest "
+        f"errors, and others evenly drawn. {_missing(runs)}"
     )
     return Section("Parity", note, figures=made)
 
@@ -168,8 +168,8 @@ def parting(groups: Sequence[Group], runs: Sequence[Member], kind: str) -> Secti
     law = "k q<sub>A</sub>q<sub>B</sub>/r" if kind == "dissociation" else "−k q²/(4r)"
     left = len(order) - MOST_SYSTEMS
     note = (
-        f"Every energy is moved onto the asymptote {law} of point charges (dashed) at the largest "
-        "distance; forces are not moved. Positive forces push apart."
+        f"Black with points: the reference; dashed: point charges, {law}. Every energy is moved onto "
+        "the dashed line at its largest distance; forces are not moved, positive ones push apart."
         + (f" {left} further systems are in the table only." if left > 0 else "")
     )
     title = "Dissociation curves" if kind == "dissociation" else "Image-charge curves"
@@ -263,8 +263,8 @@ def _curve_figure(
     ]
     figure = figures.line_figure(Axes(name, "distance (Å)", label), marks)
     first = drawn[0][1]
-    figures.add_reference(figure, first.distance, sides(first)[0], "reference", "solid")
+    figures.add_reference(figure, first.distance, sides(first)[0], "solid")
     if np.isfinite(first.strength) and first.strength != 0:
         along = asymptote(first)
-        figures.add_reference(figure, along[0], along[column], "point charges", "dashed")
+        figures.add_reference(figure, along[0], along[column], "dashed")
     return figure
