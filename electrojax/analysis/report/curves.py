@@ -7,7 +7,7 @@ charges can give neither.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from electrojax.analysis.report.groups import Group
 from electrojax.analysis.report.runs import RunRecord
 from electrojax.analysis.report.tables import Column, Table, table
 from electrojax.units import COULOMB
+
+DISSOCIATION, IMAGE = CURVE_KINDS = ("dissociation", "image")
+CLASSES = ("charge – charge", "charge – neutral", "neutral – neutral")
+"""Pairs of fragments by how many of the two are neutral."""
 
 WHOLE = 0.1
 """e; a fragment charge that is closer than this to an integer is that integer."""
@@ -32,6 +36,7 @@ class Curve:
     Attributes:
         system: its name.
         kind: ``dissociation`` or ``image``.
+        charges: [2] e of the two parts, or of the ion and its image; NaN where not known.
         strength: eV·Å; the asymptote is strength / r. NaN where it is not known.
         distance: [n] Å, ascending; structures at one distance are averaged.
         reference, predicted: [n] energies.
@@ -40,6 +45,7 @@ class Curve:
 
     system: str
     kind: str
+    charges: np.ndarray
     strength: float
     distance: np.ndarray
     reference: np.ndarray
@@ -66,24 +72,38 @@ def curves(run: RunRecord) -> list[Curve]:
     return found
 
 
-def curve_table(groups: Sequence[Group], kind: str) -> Table | None:
-    """Returns the RMSE of the forces along the distance by system, in meV/Å; None without any.
+def curve_table(groups: Sequence[Group], kind: str, systems: Sequence[str]) -> Table | None:
+    """Returns the RMSE of the forces along the distance in meV/Å; None where none are known.
 
     Args:
         groups: of runs.
         kind: ``dissociation`` or ``image``.
+        systems: those that get columns of their own, beside all systems and classes of them.
     """
-    names: dict[str, None] = {}
     errors: dict[int, dict[str, float]] = {}
     for run in (run for group in groups for run in group.runs):
-        told = {c.system: _force_error(c) for c in curves(run) if c.kind == kind and c.has_forces}
-        errors[id(run)] = {**told, "all": _root_mean_square(told.values())} if told else {}
-        names.update(dict.fromkeys(errors[id(run)]))
-    if not names:
-        return None
-    columns = [Column(name, "meV/Å") for name in sorted(names, key=lambda n: (n != "all", n))]
-    title = "force along the distance, RMSE by system"
-    return table(groups, columns, title, lambda run: errors[id(run)])
+        known = [c for c in curves(run) if c.kind == kind and c.has_forces]
+        errors[id(run)] = _errors(known, systems)
+    found = {name for error in errors.values() for name in error}
+    columns = [Column(name, "meV/Å") for name in ("all", *CLASSES, *systems) if name in found]
+    title = f"{kind} curves: force along the distance, RMSE"
+    return table(groups, columns, title, lambda run: errors[id(run)]) if columns else None
+
+
+def _errors(known: Sequence[Curve], systems: Sequence[str]) -> dict[str, float]:
+    """The error over all curves, over each class (of several) and of each system."""
+    by_class: dict[str, list[Curve]] = {}
+    for curve in known:
+        by_class.setdefault(_class(curve), []).append(curve)
+    parts = {**by_class, **{c.system: [c] for c in known if c.system in systems}}
+    return {name: _force_error(part) for name, part in {"all": known, **parts}.items() if part}
+
+
+def _class(curve: Curve) -> str:
+    """Of two fragments, how many are neutral; nothing where that is not known."""
+    if curve.kind != DISSOCIATION or not np.all(np.isfinite(curve.charges)):
+        return ""
+    return CLASSES[int(np.sum(curve.charges == 0))]
 
 
 def asymptote(curve: Curve, points: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,7 +117,10 @@ def _curve(stored: StoredPredictions, name: str, members: np.ndarray) -> Curve:
     members = members[np.argsort(distance, kind="stable")]
     distances, owner = np.unique(np.sort(distance), return_inverse=True)
     image = bool(np.any(np.isfinite(stored.image_charge[members])))
-    strength = _image_strength(stored, members) if image else _strength(stored, members)
+    ion = stored.image_charge[int(members[-1])]
+    charges = np.array([ion, -ion]) if image else _charges(stored, members)
+    # The image moves with the ion: half the energy of two charges at the distance 2 d.
+    strength = COULOMB * float(np.prod(charges)) / (4 if image else 1)
     end = strength / distances[-1] if np.isfinite(strength) else 0.0
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -110,7 +133,8 @@ def _curve(stored: StoredPredictions, name: str, members: np.ndarray) -> Curve:
     pulls = [_pull(stored, side, members) for side in (stored.reference, stored.predicted)]
     return Curve(
         system=name,
-        kind="image" if image else "dissociation",
+        kind=IMAGE if image else DISSOCIATION,
+        charges=charges,
         strength=strength,
         distance=distances,
         reference=shifted(stored.reference["energy"]),
@@ -120,24 +144,16 @@ def _curve(stored: StoredPredictions, name: str, members: np.ndarray) -> Curve:
     )
 
 
-def _strength(stored: StoredPredictions, members: np.ndarray) -> float:
-    """k_e q_A q_B from the fragment charges of the farthest structure, as told or as labelled."""
+def _charges(stored: StoredPredictions, members: np.ndarray) -> np.ndarray:
+    """[2] e of the two fragments of the farthest structure, as told or as labelled."""
     last = int(members[-1])
     told = stored.fragment_charges[last]
-    if not np.all(np.isfinite(told)):
-        parts = _parts(stored, last)
-        if parts is None or "charges" not in stored.reference:
-            return float("nan")
+    parts = _parts(stored, last)
+    if not np.all(np.isfinite(told)) and parts is not None and "charges" in stored.reference:
         charges = stored.reference["charges"][stored.atoms(last)].astype(np.float64)
         told = np.array([charges[part].sum() for part in parts])
     whole = np.round(told)
-    product = float(np.prod(np.where(np.abs(told - whole) < WHOLE, whole, told)))
-    return COULOMB * product
-
-
-def _image_strength(stored: StoredPredictions, members: np.ndarray) -> float:
-    charge = float(stored.image_charge[int(members[-1])])
-    return -COULOMB * charge**2 / 4
+    return np.where(np.abs(told - whole) < WHOLE, whole, told)
 
 
 def _pull(
@@ -152,11 +168,20 @@ def _pull(
             continue
         atoms = stored.atoms(int(structure))
         own = forces[atoms].astype(np.float64)
-        positions = stored.positions[atoms].astype(np.float64)
-        axis = positions[parts[1]].mean(axis=0) - positions[parts[0]].mean(axis=0)
+        centres = [_centre(stored, atoms, part) for part in parts]
+        axis = centres[1] - centres[0]
         difference = own[parts[1]].sum(axis=0) - own[parts[0]].sum(axis=0)
         found[row] = 0.5 * float(difference @ axis) / float(np.linalg.norm(axis))
     return found
+
+
+def _centre(stored: StoredPredictions, atoms: slice, part: np.ndarray) -> np.ndarray:
+    """[3] the centre of mass of a fragment."""
+    from ase.data import atomic_masses
+
+    masses = atomic_masses[stored.numbers[atoms][part]]
+    centre: np.ndarray = masses @ stored.positions[atoms][part].astype(np.float64) / masses.sum()
+    return centre
 
 
 def _parts(stored: StoredPredictions, structure: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -168,10 +193,6 @@ def _parts(stored: StoredPredictions, structure: int) -> tuple[np.ndarray, np.nd
     return fragment == names[0], fragment == names[1]
 
 
-def _force_error(curve: Curve) -> float:
-    delta = curve.predicted_force - curve.reference_force
+def _force_error(part: Sequence[Curve]) -> float:
+    delta = np.concatenate([c.predicted_force - c.reference_force for c in part])
     return float(1e3 * np.sqrt(np.nanmean(delta**2)))
-
-
-def _root_mean_square(values: Iterable[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(list(values)))))

@@ -42,7 +42,7 @@ def _sharers(runs: Sequence[RunRecord], values: Sequence[str | None]) -> list[tu
 
 
 def _names(runs: Sequence[RunRecord], chosen: Sequence[bool]) -> str:
-    return ALL if all(chosen) else ", ".join(run.name for run, c in zip(runs, chosen) if c)
+    return ALL if all(chosen) else ", ".join(run.called for run, c in zip(runs, chosen) if c)
 
 
 def _text(value: Any) -> str:

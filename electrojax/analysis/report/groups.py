@@ -78,7 +78,11 @@ def group_runs(runs: Sequence[RunRecord], mean_over: Sequence[str] = (SEED,)) ->
         found.setdefault(unique, []).append(index)
     members = [[runs[i] for i in indices] for indices in found.values()]
     values = [dict(zip(columns, rows[indices[0]])) for indices in found.values()]
-    labels = _labels(members, values, list(twice))
+    labels = _labels(members, values)
+    labels = [
+        f"{label} ({part[0].name})".removeprefix(" ") if key[1] else label
+        for label, part, key in zip(labels, members, found)
+    ]
     return [Group(label, value, tuple(part)) for label, value, part in zip(labels, values, members)]
 
 
@@ -89,30 +93,23 @@ def _identity(run: RunRecord) -> dict[str, Any]:
 
 
 def _labels(
-    members: Sequence[Sequence[RunRecord]], values: Sequence[Mapping[str, str]], twice: list[Any]
+    members: Sequence[Sequence[RunRecord]], values: Sequence[Mapping[str, str]]
 ) -> list[str]:
-    """The shortest texts from configuration keys that tell the groups apart; else their names."""
+    """The shortest texts from axes or configuration keys that tell the groups apart."""
     if len(members) == 1:
         return [members[0][0].name]
-    axes = [
-        {k: _text(v) for k, v in part[0].axes.items() if k in _varied(members)} for part in members
-    ]
+    varied = _varied(members)
+    axes = [{k: _text(part[0].axes[k]) for k in varied} for part in members]
     told = axes if _distinct(axes) else [_chosen(value, _telling(values)) for value in values]
-    labels = [" · ".join(_short(k, v, told) for k, v in t.items()) for t in told]
-    if twice:
-        labels = [f"{label} ({part[0].name})" for label, part in zip(labels, members)]
-    seen = Counter(labels)
-    return [f"{a} [{i}]" if seen[a] > 1 or not a else a for i, a in enumerate(labels)]
+    return [" · ".join(_short(k, v, told) for k, v in t.items()) for t in told]
 
 
-def _varied(members: Sequence[Sequence[RunRecord]]) -> set[str]:
-    """Axes with more than one value over the groups, and one value inside each of them."""
-    keys = {k for part in members for k in part[0].axes}
-
-    def inside(key: str) -> bool:
-        return all(len({_text(run.axes.get(key)) for run in part}) == 1 for part in members)
-
-    return {k for k in keys if inside(k) and len({_text(p[0].axes.get(k)) for p in members}) > 1}
+def _varied(members: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """Axes that all runs have, with one value in a group and more than one over all of them."""
+    runs = [run for part in members for run in part]
+    keys = [k for k in runs[0].axes if all(k in run.axes for run in runs)]
+    seen = {k: [{_text(run.axes[k]) for run in part} for part in members] for k in keys}
+    return [k for k in keys if all(len(v) == 1 for v in seen[k]) and len(set.union(*seen[k])) > 1]
 
 
 def _telling(values: Sequence[Mapping[str, str]]) -> list[str]:
@@ -127,12 +124,21 @@ def _telling(values: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _short(key: str, value: str, told: Sequence[Mapping[str, str]]) -> str:
-    """A kind or a named block by its value alone, anything else with the end of its key."""
-    if key in KINDS or value.replace("_", "").isalpha():
+    """A kind or a named block by its value alone, a number with the end of its key."""
+    if key in KINDS or not _is_literal(value):
         return value
     last = key.rpartition(".")[2]
     shared = {k for t in told for k in t if k.rpartition(".")[2] == last}
     return f"{last if len(shared) == 1 else key} {value}"
+
+
+def _is_literal(value: str) -> bool:
+    """Whether a text is a number, a list, true, false, null or nothing, which say little alone."""
+    try:
+        json.loads(value)
+    except ValueError:
+        return value == ABSENT
+    return True
 
 
 def _chosen(value: Mapping[str, str], keys: Sequence[str]) -> dict[str, str]:

@@ -50,18 +50,16 @@ def _drawn(parts: Sequence[Section]) -> tuple[list[str], str]:
     """The sections as HTML, and the scripts that draw their figures."""
     from bokeh.embed import components
 
-    figures = [figure for part in parts for figure in part.figures]
-    if not figures:
-        return [_section(part, []) for part in parts], ""
-    script, divisions = components(figures, wrap_script=True)
-    left = iter(divisions)
-    return [_section(part, [next(left) for _ in part.figures]) for part in parts], script
+    # One by one: in one document Bokeh walks through all figures again for each that it adds.
+    pairs = [[components(figure) for figure in part.figures] for part in parts]
+    written = [_section(part, [d for _, d in found]) for part, found in zip(parts, pairs)]
+    return written, "".join(script for found in pairs for script, _ in found)
 
 
 def _section(part: Section, divisions: Sequence[str]) -> str:
     tables = "".join(_bare_table(table, table.title) for table in part.tables)
     boxes = "".join(f'<div class="figure">{division}</div>' for division in divisions)
-    note = f'<p class="note">{part.note}</p>' if part.note else ""
+    note = f'<p class="note">{escape(part.note)}</p>' if part.note else ""
     shown = f'<div class="figures">{boxes}</div>' if boxes else ""
     return f"<section><h2>{part.title}</h2>{note}{tables}{shown}</section>"
 

@@ -9,7 +9,7 @@ from electrojax.analysis.report.environment import data_rows, environment_rows, 
 from electrojax.analysis.report.groups import ABSENT, SEED, Group, group_runs
 from electrojax.analysis.report.runs import RunRecord
 from electrojax.analysis.report.sweeps import read_all
-from electrojax.analysis.report.tables import Table, comparison, usual_metrics
+from electrojax.analysis.report.tables import Table, comparison, measured, usual_metrics
 from electrojax.errors import DataError
 
 MARKS = (
@@ -63,8 +63,8 @@ def make_report(
 
     Args:
         paths: run folders, and folders of them such as a sweep's.
-        metrics: the columns; where none are given those that the sweep asks for, else the errors
-            of the last evaluation and the costs.
+        metrics: the columns; where none are given those that the sweep asks for and some run has
+            measured by now, else the errors of the last evaluation and the costs.
         mean_over: dotted keys over which means are taken; as above, else ``run.seed``.
 
     Raises:
@@ -73,7 +73,7 @@ def make_report(
     """
     runs, wishes = read_all(paths)
     finished = [run for run in runs if not run.reason]
-    unfinished = [(run.name, run.reason) for run in runs if run.reason]
+    unfinished = [(run.called, run.reason) for run in runs if run.reason]
     if not finished:
         told = "; ".join(f"{name}: {reason}" for name, reason in unfinished[:3])
         more = f" and {len(unfinished) - 3} more" if len(unfinished) > 3 else ""
@@ -82,7 +82,9 @@ def make_report(
             "a report needs at least one"
         )
     groups = group_runs(finished, mean_over or wishes.mean_over or (SEED,))
-    chosen = list(metrics or wishes.metrics or usual_metrics(groups))
+    known = measured(groups)
+    wished = [name for name in wishes.metrics if name in known]
+    chosen = list(metrics) or wished or usual_metrics(groups)
     title = wishes.title or (finished[0].name if len(runs) == 1 else f"{len(runs)} runs")
     return Report(
         title=title,

@@ -16,6 +16,12 @@ from electrojax.errors import DataError
 Record = Mapping[str, Any]
 
 NO_RUN = "needed a run folder (one with resolved.yaml and metrics.jsonl), or a folder of them"
+PLACES = ("epoch", "step")
+"""Numbers of a record that say where it stands and not what it measured."""
+
+MARKS = ("resolved.yaml", "metrics.jsonl", "point.json")
+"""Files by any of which a run folder is known; a sweep's point that never began has the last."""
+
 DEPTH = 2
 """Folders below the one that is given in which runs are looked for."""
 
@@ -47,6 +53,12 @@ class RunRecord:
     predictions: StoredPredictions | None = None
 
     @property
+    def called(self) -> str:
+        """Its name, and what its sweep calls it, whose folders are named by a hash."""
+        values = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in self.axes.items())
+        return f"{self.name} ({values})" if values else self.name
+
+    @property
     def seed(self) -> Any:
         """``run.seed``."""
         return self.config.get("run", {}).get("seed")
@@ -60,7 +72,7 @@ class RunRecord:
         ``time/compile_s`` are sums, ``memory/peak_mib`` is the largest.
         """
         kept = next((r for r in self.epochs if r["epoch"] == self.final.get("epoch")), {})
-        named = {k: v for r in (kept, self.final) for k, v in r.items() if "/" in k}
+        named = {k: v for r in (kept, self.final) for k, v in r.items() if k not in PLACES}
         return {k: float(v) for k, v in (named | self._cost()).items() if _is_number(v)}
 
     def _cost(self) -> dict[str, float]:
@@ -77,23 +89,20 @@ class RunRecord:
 
 
 def is_run(folder: Path) -> bool:
-    """Returns whether a folder is one that a training run made."""
-    return (folder / "resolved.yaml").is_file() or (folder / "metrics.jsonl").is_file()
+    """Returns whether a folder is one that a training run or a sweep made for it."""
+    return any((folder / name).is_file() for name in MARKS)
 
 
 def run_folders(path: Path) -> list[Path]:
     """Returns the run folders that a path stands for: itself, or those below it, by name.
 
     Raises:
-        DataError: if it is none and holds none.
+        DataError: if it is no folder.
     """
     if not path.is_dir():
         missing = "is a file" if path.exists() else "does not exist"
         raise DataError(f"{path}: {missing}; {NO_RUN}")
-    found = list(_below(path, DEPTH))
-    if not found:
-        raise DataError(f"{path}: is no run folder and holds none; {NO_RUN}")
-    return found
+    return list(_below(path, DEPTH))
 
 
 def read_run(folder: Path, axes: Mapping[str, Any] | None = None) -> RunRecord:

@@ -8,7 +8,14 @@ import numpy as np
 
 from electrojax.analysis.plots import QUANTITIES
 from electrojax.analysis.report import figures
-from electrojax.analysis.report.curves import Curve, asymptote, curve_table, curves
+from electrojax.analysis.report.curves import (
+    CURVE_KINDS,
+    DISSOCIATION,
+    Curve,
+    asymptote,
+    curve_table,
+    curves,
+)
 from electrojax.analysis.report.elements import BY_ELEMENT, POINTS, element_table, parity
 from electrojax.analysis.report.figures import Axes, Marks
 from electrojax.analysis.report.groups import Group
@@ -90,8 +97,7 @@ def sections(groups: Sequence[Group]) -> list[Section]:
         convergence(runs),
         parities(runs),
         by_element(groups),
-        parting(groups, runs, "dissociation"),
-        parting(groups, runs, "image"),
+        *(parting(groups, runs, kind) for kind in CURVE_KINDS),
     )
     return [part for part in parts if part is not None]
 
@@ -164,15 +170,16 @@ def parting(groups: Sequence[Group], runs: Sequence[Member], kind: str) -> Secti
         return None
     order = sorted(drawn, key=lambda name: -abs(np.nan_to_num(drawn[name][0][1].strength)))
     made = [f for name in order[:MOST_SYSTEMS] for f in _parting_figures(name, drawn[name])]
-    found = curve_table(groups, kind)
-    law = "k q<sub>A</sub>q<sub>B</sub>/r" if kind == "dissociation" else "−k q²/(4r)"
+    found = curve_table(groups, kind, order[:MOST_SYSTEMS])
+    law = "k·qA·qB/r" if kind == DISSOCIATION else "−k·q²/(4r)"
     left = len(order) - MOST_SYSTEMS
     note = (
-        f"Black with points: the reference; dashed: point charges, {law}. Every energy is moved onto "
-        "the dashed line at its largest distance; forces are not moved, positive ones push apart."
-        + (f" {left} further systems are in the table only." if left > 0 else "")
+        f"Black with points: the reference; dashed: point charges, {law}. Every energy is moved "
+        "onto the dashed line at its largest distance; forces are not moved, and push apart where "
+        "they are positive."
+        + (f" {left} further systems are in the first columns only." if left > 0 else "")
     )
-    title = "Dissociation curves" if kind == "dissociation" else "Image-charge curves"
+    title = "Dissociation curves" if kind == DISSOCIATION else "Image-charge curves"
     return Section(title, note, [found] if found else [], made)
 
 

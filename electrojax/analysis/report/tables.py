@@ -161,7 +161,7 @@ def usual_metrics(groups: Sequence[Group]) -> list[str]:
 
 def column(name: str) -> Column:
     """Returns the column of a metric, with its unit and which way is better."""
-    better = "high" if name.endswith("_r2") else "low"
+    better = "" if "/" not in name else "high" if name.endswith("_r2") else "low"
     return Column(name, unit_of(name), better)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from electrojax.analysis.report import formats
+from electrojax.analysis.report.curves import CURVE_KINDS, curve_table
 from electrojax.analysis.report.elements import BY_ELEMENT, element_table
 from electrojax.analysis.report.report import Report, make_report
 from electrojax.analysis.report.tables import Table
@@ -44,6 +45,7 @@ def write_reports(
 def markdown(report: Report) -> str:
     """Returns the tables of a report as Markdown."""
     tables = [element_table(report.groups, quantity) for quantity in BY_ELEMENT]
+    tables += [curve_table(report.groups, kind, ()) for kind in CURVE_KINDS]
     labels = [group.label for group in report.groups]
     differing = [(key, *values) for key, values in report.differences]
     parts = [
