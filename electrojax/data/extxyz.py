@@ -129,12 +129,13 @@ def frame_texts(path: str | os.PathLike) -> list[str]:
 
 
 def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
-    """Returns the names in an extxyz file that stand for no label, input or split."""
+    """Returns the names in an extxyz file that stand for no label, input, split or tag."""
     known = {"split", *_complete(keys or {}, ()).values()}
     found: set[str] = set()
     for text in frame_texts(path):
         fields = _fields_of(_parse(text, str(path)))
         found.update(fields.info, fields.arrays)
+        known.update(read_tags(fields.info))
     # ASE's reader renames a column `charge` to `charges`.
     return sorted(found - known - ({"charges"} if "charge" in known else set()))
 

@@ -11,6 +11,9 @@ above the image plane of a conductor), ``fragment_charges`` in e of the two part
 other, ``image_charge`` in e of an ion above a conductor. ``system``, a text, names the curve."""
 
 
+TAGS = ("system", *NUMBERS)
+
+
 def read_tags(info: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the tags of a structure that stands on a curve; none without system and distance.
 

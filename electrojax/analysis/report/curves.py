@@ -85,7 +85,8 @@ def curve_table(groups: Sequence[Group], kind: str, systems: Sequence[str]) -> T
         known = [c for c in curves(run) if c.kind == kind and c.has_forces]
         errors[id(run)] = _errors(known, systems)
     found = {name for error in errors.values() for name in error}
-    columns = [Column(name, "meV/Å") for name in ("all", *CLASSES, *systems) if name in found]
+    first = [name for name in ("all", *CLASSES, *systems) if name in found]
+    columns = [Column(name, "meV/Å") for name in dict.fromkeys([*first, *sorted(found)])]
     title = f"{kind} curves: force along the distance, RMSE"
     return table(groups, columns, title, lambda run: errors[id(run)]) if columns else None
 
@@ -95,8 +96,11 @@ def _errors(known: Sequence[Curve], systems: Sequence[str]) -> dict[str, float]:
     by_class: dict[str, list[Curve]] = {}
     for curve in known:
         by_class.setdefault(_class(curve), []).append(curve)
-    parts = {**by_class, **{c.system: [c] for c in known if c.system in systems}}
-    return {name: _force_error(part) for name, part in {"all": known, **parts}.items() if part}
+    everything = {"all": known} if len(known) > 1 else {}
+    classes = by_class if len(by_class) > 1 else {}
+    single = {c.system: [c] for c in known if c.system in systems or len(known) == 1}
+    parts = {**everything, **classes, **single}
+    return {name: _force_error(part) for name, part in parts.items()}
 
 
 def _class(curve: Curve) -> str:

@@ -92,8 +92,8 @@ def _toggles(report: Report, runs: Sequence[Member]) -> str:
     buttons = "".join(
         f'<button type="button" data-tick="{what}">{what}</button>' for what in ("all", "none")
     )
-    hint = "A double click shows one group only"
-    return f'<div id="runs" title="{hint}">{buttons}{"".join(chips)}</div>'
+    hint = '<span class="hint">double click: only this one</span>'
+    return f'<div id="runs">{buttons}{"".join(chips)}{hint}</div>'
 
 
 def _table(table: Table, note: str, runs: Sequence[Member]) -> str:
@@ -188,7 +188,7 @@ def _bokeh() -> str:
     """Bokeh's own script, without the parts for widgets, tables and formulas."""
     from bokeh.resources import Resources
 
-    script: Any = Resources(mode="inline", components=["bokeh"], minified=True).render_js()
+    script: Any = Resources(mode="inline", components=["bokeh"], log_level="warn").render_js()
     return re.sub(r"\n//# sourceMappingURL=\S+", "", script)
 
 

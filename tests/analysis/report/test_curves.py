@@ -45,8 +45,18 @@ def test_a_model_without_charges_feels_nothing_and_ends_on_the_asymptote(make_ru
     groups = group_runs([read_run(make_run("b", frames=scan("AB"), noise=0.0, kind="none"))])
     table = curve_table(groups, "dissociation", ["AB"])
     expected = 1e3 * COULOMB * np.sqrt(np.mean([1 / d**4 for d in DISTANCES]))
-    assert [c.name for c in table.columns] == ["all", "charge – charge", "AB"]
-    assert [cell.mean for cell in table.cells[0]] == pytest.approx([expected] * 3, rel=1e-6)
+    assert [c.name for c in table.columns] == ["AB"]
+    assert table.cells[0][0].mean == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_table_tells_classes_of_systems_apart(make_run):
+    frames = scan("AB") + scan("CD") + scan("AX", (1.0, 0.0))
+    groups = group_runs([read_run(make_run("a", frames=frames, noise=0.0, kind="none"))])
+    table = curve_table(groups, "dissociation", ["AB"])
+    means = dict(zip([c.name for c in table.columns], [cell.mean for cell in table.cells[0]]))
+    assert list(means) == ["all", "charge – charge", "charge – neutral", "AB"]
+    assert means["charge – neutral"] == 0.0 and means["charge – charge"] == means["AB"] > 100
+    assert means["all"] == pytest.approx(means["AB"] * (2 / 3) ** 0.5)
 
 
 def test_an_image_charge_pulls(make_run):
