@@ -188,7 +188,7 @@ def _bokeh() -> str:
     """Bokeh's own script, without the parts for widgets, tables and formulas."""
     from bokeh.resources import Resources
 
-    script: Any = Resources(mode="inline", components=["bokeh"], log_level="warn").render_js()
+    script: Any = Resources(mode="inline", components=["bokeh"], log_level="error").render_js()
     return re.sub(r"\n//# sourceMappingURL=\S+", "", script)
 
 

@@ -89,7 +89,7 @@ def make_report(
     return Report(
         title=title,
         groups=groups,
-        table=comparison(groups, chosen, "Comparison"),
+        table=comparison(groups, chosen, "Comparison" if len(groups) > 1 else "Errors and costs"),
         unfinished=unfinished,
         differences=_differences(groups),
         environment=environment_rows(finished),

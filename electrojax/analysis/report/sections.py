@@ -104,6 +104,8 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 
 def accuracy_and_cost(groups: Sequence[Group]) -> Section | None:
     """Errors of the last evaluation against the time of a training step, with the seeds' spread."""
+    if len(groups) < 2:
+        return None
     names = dict.fromkeys(n for g in groups for run in g.runs for n in run.final)
     errors = [n for n in names if n.endswith(("/forces_rmse", "/energy_rmse"))]
     made = [

@@ -32,13 +32,16 @@ class Statistic:
     count: int
 
     def __str__(self) -> str:
-        """The mean ± the spread, to the spread's second digit."""
+        """The mean ± the spread, to the spread's second digit or the mean's fifth."""
         if self.spread is None:
             return f"{self.mean:.4g}"
         if not self.spread > 0 or not math.isfinite(self.spread):
             return f"{self.mean:.4g} ± {self.spread:.1g}"
-        decimals = min(max(1 - math.floor(math.log10(self.spread)), 0), 9)
-        return f"{self.mean:.{decimals}f} ± {self.spread:.{decimals}f}"
+        wanted = 1 - math.floor(math.log10(self.spread))
+        most = 4 - math.floor(math.log10(abs(self.mean))) if self.mean else wanted
+        decimals = max(min(wanted, most), 0)
+        spread = f"{self.spread:.{decimals}f}"
+        return f"{self.mean:.{decimals}f} ± {spread if float(spread) else f'{self.spread:.1g}'}"
 
 
 @dataclasses.dataclass(frozen=True)

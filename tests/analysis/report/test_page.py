@@ -113,7 +113,7 @@ def _objects(tree):
 def test_parts_without_data_are_absent(make_run):
     page = Page(html(make_report([make_run("a", kind="none")])))
     assert page.headings == [
-        "Comparison", "Accuracy against cost", "Learning curves", "Data", "Environment",
+        "Errors and costs", "Learning curves", "Data", "Environment",
     ]  # fmt: skip
     assert "input" not in page.tags  # nothing to toggle
 
