@@ -14,8 +14,9 @@ from electrojax.files import write_whole
 from electrojax.models.predict import StructurePrediction
 from electrojax.system.types import Frame
 
-PREDICTIONS = "predictions.npz"
-"""Its name in a run folder."""
+PREDICTIONS, CURVES = "predictions.npz", "curves.npz"
+"""Names in a run folder: of the last evaluation, and of the structures of all splits that are
+points of a curve, if there are any."""
 
 FORMAT = 1
 MOST_ATOMS = 200_000
@@ -30,8 +31,8 @@ class StoredPredictions:
     """Labels and predictions of F structures with N atoms in all; what is missing is NaN.
 
     Attributes:
-        split: the set they belong to.
         in_all: structures of the whole set.
+        split: [F] train, valid or test.
         numbers: [N] atomic numbers.
         offsets: [F + 1]; structure f has the atoms ``offsets[f]`` to ``offsets[f + 1]``.
         positions: [N, 3] Å.
@@ -42,14 +43,15 @@ class StoredPredictions:
         total_charge: [F] e.
         converged: [F] whether the charge solver converged.
         steps: [F] its iterations.
-        system: [F] the curve that a structure is a point of; empty for none.
+        system: [F] what a structure is on a curve of; empty for none.
+        scan: [F] on which of several curves of it.
         distance: [F] Å along it.
         fragment_charges: [F, 2] e of the two parts far from each other.
         image_charge: [F] e of an ion above a conductor.
     """
 
-    split: str
     in_all: int
+    split: np.ndarray
     numbers: np.ndarray
     offsets: np.ndarray
     positions: np.ndarray
@@ -60,6 +62,7 @@ class StoredPredictions:
     converged: np.ndarray
     steps: np.ndarray
     system: np.ndarray
+    scan: np.ndarray
     distance: np.ndarray
     fragment_charges: np.ndarray
     image_charge: np.ndarray
@@ -75,7 +78,7 @@ class StoredPredictions:
 
 
 def gather(
-    split: str,
+    splits: Sequence[str],
     frames: Sequence[Frame],
     labels: Sequence[Mapping[str, np.ndarray]],
     predictions: Sequence[StructurePrediction],
@@ -84,8 +87,8 @@ def gather(
     """Returns what is worth keeping of an evaluation.
 
     Args:
-        split: the name of the set.
-        frames: its structures.
+        splits: the split of each structure.
+        frames: the structures.
         labels: of each, the energy relative to the atomic energies as in the predictions.
         predictions: of each.
         provides: the quantities that the model predicts.
@@ -97,8 +100,8 @@ def gather(
     labelled = [n for n in WIDTHS if any(n in label for label in told)]
     tags = [frame.tags for frame in chosen]
     return StoredPredictions(
-        split=split,
         in_all=len(frames),
+        split=np.array([splits[i] for i in kept], dtype=np.str_),
         numbers=np.concatenate([frame.numbers for frame in chosen]).astype(np.int16),
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         positions=np.concatenate([frame.positions for frame in chosen]).astype(np.float32),
@@ -111,6 +114,7 @@ def gather(
         converged=np.array([p.converged for p in found], dtype=bool),
         steps=np.array([p.solver_steps for p in found], dtype=np.int32),
         system=np.array([t.get("system", "") for t in tags], dtype=np.str_),
+        scan=np.array([t.get("scan", "") for t in tags], dtype=np.str_),
         distance=np.array([t.get("distance", np.nan) for t in tags]),
         fragment_charges=np.array([t.get("fragment_charges", (np.nan,) * 2) for t in tags]),
         image_charge=np.array([t.get("image_charge", np.nan) for t in tags]),
@@ -150,8 +154,8 @@ def read_predictions(path: Path) -> StoredPredictions:
         for name in [n for n in content if "/" in n]:
             side, _, quantity = name.partition("/")
             sides[side][quantity] = content.pop(name)
-        split, in_all = str(content.pop("split")), int(content.pop("in_all"))
-        return StoredPredictions(split=split, in_all=in_all, **sides, **content)
+        in_all = int(content.pop("in_all"))
+        return StoredPredictions(in_all=in_all, **sides, **content)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: is damaged ({error}); remove it, or run electrojax train --resume auto to "

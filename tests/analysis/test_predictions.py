@@ -34,7 +34,7 @@ def test_missing_labels_are_nan_and_what_is_not_predicted_is_absent(rng):
     frames = [cluster(rng), cluster(rng)]
     labels = [frames[0].labels, {"energy": frames[1].labels["energy"]}]
     found = [structure_prediction(12, 0.0, np.zeros((12, 3))) for _ in frames]
-    kept = gather("test", frames, labels, found, ("energy", "forces"))
+    kept = gather(["test"] * 2, frames, labels, found, ("energy", "forces"))
     assert set(kept.predicted) == {"energy", "forces"} and "charges" in kept.reference
     assert np.isfinite(kept.reference["forces"][:12]).all()
     assert np.isnan(kept.reference["forces"][12:]).all()

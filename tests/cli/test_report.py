@@ -3,10 +3,16 @@
 import csv
 import json
 
+import ase
+import numpy as np
 import pytest
 
+import electrojax as ej
 from electrojax.analysis.predictions import read_predictions
-from tests.analysis.report.conftest import write_run
+from electrojax.analysis.report.curves import curves
+from electrojax.analysis.report.runs import read_run
+from electrojax.data.conversion import write_structures
+from tests.analysis.report.conftest import dimer, write_run
 
 
 def test_a_real_run_in_every_format(trained, electrojax, tmp_path):
@@ -31,7 +37,40 @@ def test_stored_predictions_have_the_errors_of_the_metrics(trained):
         delta = delta / kept.sizes if name == "energy" else delta
         error = 1e3 * (delta**2).mean() ** 0.5
         assert error == pytest.approx(final[f"test/{name}_rmse"], rel=1e-4), name
-    assert kept.split == "test" and (trained / "predictions.npz").stat().st_size < 50_000
+    assert set(kept.split) == {"test"} and (trained / "predictions.npz").stat().st_size < 50_000
+
+
+CURVES = """\
+include: [model/light, solver/local, coulomb/default]
+run: {name: curves, seed: 1}
+data:
+  train: {path: dimers.xyz, split: train}
+  test: {path: dimers.xyz, split: test}
+  atom_energies: {given: {Na: 0.0, Cl: 0.0}}
+model:
+  backbone: {kind: light, channels: 4, layers: 1, cutoff: 4.0}
+train: {epochs: 1, loss: {energy: 1, forces: 1}}
+"""
+
+
+def test_training_keeps_the_curves_of_all_splits(electrojax, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "curves.yaml").write_text(CURVES)
+    splits = {3.0: "train", 5.0: "train", 9.0: "test", 12.0: "test"}
+    write_structures(
+        tmp_path / "dimers.xyz", [dimer("Na|Cl", r, split=s) for r, s in splits.items()]
+    )
+    done = electrojax("train", "curves.yaml")
+    assert done.code == 0, done.err
+    run = read_run(tmp_path / "runs" / "curves")
+    assert run.on_curves.distance.tolist() == [9.0, 12.0, 3.0, 5.0]
+    assert run.on_curves.split.tolist() == ["test"] * 2 + ["train"] * 2
+    assert len(run.predictions.sizes) == 2 and len(curves(run)) == 1
+    model = ej.load(tmp_path / "runs" / "curves" / "model.ejx")
+    again = ej.predict(model, ase.Atoms("NaCl", [[0, 0, 0], [0, 0, 3.0]], info={"total_charge": 2}))
+    kept = run.on_curves.predicted
+    assert kept["energy"][2] == pytest.approx(again.energy, abs=1e-5)
+    np.testing.assert_allclose(kept["forces"][4:6], again.forces, atol=1e-5)
 
 
 def refused(done, *words):

@@ -25,9 +25,13 @@ WHOLE = 0.1
 """e; a fragment charge that is closer than this to an integer is that integer."""
 
 
+REACH = 0.8
+"""A scan that ends before this share of its system's largest distance has no far end to align."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One system of one run along its distance.
+    """One scan of one system by one run, along the distance.
 
     Energies are in eV, each relative to its value at the largest distance and moved there onto the
     asymptote (to zero where there is none). Forces are in eV/Å along the distance, positive where
@@ -39,6 +43,7 @@ class Curve:
         charges: [2] e of the two parts, or of the ion and its image; NaN where not known.
         strength: eV·Å; the asymptote is strength / r. NaN where it is not known.
         distance: [n] Å, ascending; structures at one distance are averaged.
+        seen: [n] whether the model was trained on the structure.
         reference, predicted: [n] energies.
         reference_force, predicted_force: [n] forces.
     """
@@ -48,6 +53,7 @@ class Curve:
     charges: np.ndarray
     strength: float
     distance: np.ndarray
+    seen: np.ndarray
     reference: np.ndarray
     predicted: np.ndarray
     reference_force: np.ndarray
@@ -60,20 +66,26 @@ class Curve:
 
 
 def curves(run: RunRecord) -> list[Curve]:
-    """Returns the curves whose points are in a run's last evaluation, by system."""
-    stored = run.predictions
+    """Returns the curves of which a run has predictions, system by system."""
+    stored = run.on_curves
     if stored is None or "energy" not in stored.predicted:
         return []
     found = []
-    for name in dict.fromkeys(stored.system[stored.system != ""].tolist()):
-        members = np.flatnonzero(stored.system == name)
-        if len(np.unique(np.round(stored.distance[members], 3))) > 1:
-            found.append(_curve(stored, name, members))
+    for system in dict.fromkeys(stored.system.tolist()):
+        own = stored.system == system
+        farthest = float(stored.distance[own].max())
+        for scan in dict.fromkeys(stored.scan[own].tolist()):
+            members = np.flatnonzero(own & (stored.scan == scan))
+            distance = np.round(stored.distance[members], 3)
+            if len(np.unique(distance)) > 1 and distance.max() >= REACH * farthest:
+                found.append(_curve(stored, system, members))
     return found
 
 
 def curve_table(groups: Sequence[Group], kind: str, systems: Sequence[str]) -> Table | None:
     """Returns the RMSE of the forces along the distance in meV/Å; None where none are known.
+
+    Structures that a model was trained on do not count.
 
     Args:
         groups: of runs.
@@ -87,20 +99,24 @@ def curve_table(groups: Sequence[Group], kind: str, systems: Sequence[str]) -> T
     found = {name for error in errors.values() for name in error}
     first = [name for name in ("all", *CLASSES, *systems) if name in found]
     columns = [Column(name, "meV/Å") for name in dict.fromkeys([*first, *sorted(found)])]
-    title = f"{kind} curves: force along the distance, RMSE"
+    title = f"{kind} curves: force along the distance, RMSE beyond the training set"
     return table(groups, columns, title, lambda run: errors[id(run)]) if columns else None
 
 
 def _errors(known: Sequence[Curve], systems: Sequence[str]) -> dict[str, float]:
     """The error over all curves, over each class (of several) and of each system."""
     by_class: dict[str, list[Curve]] = {}
+    by_system: dict[str, list[Curve]] = {}
     for curve in known:
         by_class.setdefault(_class(curve), []).append(curve)
-    everything = {"all": known} if len(known) > 1 else {}
-    classes = by_class if len(by_class) > 1 else {}
-    single = {c.system: [c] for c in known if c.system in systems or len(known) == 1}
-    parts = {**everything, **classes, **single}
-    return {name: _force_error(part) for name, part in parts.items()}
+        by_system.setdefault(curve.system, []).append(curve)
+    alone = len(by_system) == 1
+    parts = {
+        **({} if alone else {"all": known}),
+        **(by_class if len(by_class) > 1 else {}),
+        **{name: part for name, part in by_system.items() if name in systems or alone},
+    }
+    return {name: _force_error(part) for name, part in parts.items() if part}
 
 
 def _class(curve: Curve) -> str:
@@ -111,8 +127,9 @@ def _class(curve: Curve) -> str:
 
 
 def asymptote(curve: Curve, points: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns distances in Å, energies in eV and forces in eV/Å of point charges."""
-    r = np.linspace(curve.distance[0], curve.distance[-1], points)
+    """Returns distances in Å, energies in eV and forces in eV/Å of point charges, far apart."""
+    last = curve.distance[-1]
+    r = np.linspace(max(curve.distance[0], last / 3), last, points)
     return r, curve.strength / r, curve.strength / r**2
 
 
@@ -141,6 +158,7 @@ def _curve(stored: StoredPredictions, name: str, members: np.ndarray) -> Curve:
         charges=charges,
         strength=strength,
         distance=distances,
+        seen=mean((stored.split[members] == "train").astype(float)) > 0,
         reference=shifted(stored.reference["energy"]),
         predicted=shifted(stored.predicted["energy"]),
         reference_force=mean(pulls[0]),
@@ -198,5 +216,8 @@ def _parts(stored: StoredPredictions, structure: int) -> tuple[np.ndarray, np.nd
 
 
 def _force_error(part: Sequence[Curve]) -> float:
+    """In meV/Å, over structures that the model was not trained on, unless there are no others."""
     delta = np.concatenate([c.predicted_force - c.reference_force for c in part])
-    return float(1e3 * np.sqrt(np.nanmean(delta**2)))
+    unseen = ~np.concatenate([c.seen for c in part])
+    chosen = delta[unseen] if unseen.any() else delta
+    return float(1e3 * np.sqrt(np.nanmean(chosen**2)))

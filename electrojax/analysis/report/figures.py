@@ -124,6 +124,11 @@ def add_reference(figure: Any, x: np.ndarray, y: np.ndarray, dash: str) -> None:
         figure.scatter(x, y, size=5, fill_color=INK, line_color=None)
 
 
+def add_limit(figure: Any, x: float) -> None:
+    """Draws a dotted line across a figure."""
+    figure.vspan(x=[x], line_color=MUTED, line_dash="dotted")
+
+
 def add_diagonal(figure: Any, values: Sequence[np.ndarray]) -> None:
     """Draws the line on which predictions equal references."""
     low = min(float(v.min()) for v in values)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from electrojax.analysis.plots import epoch_records
-from electrojax.analysis.predictions import PREDICTIONS, StoredPredictions, read_predictions
+from electrojax.analysis.predictions import CURVES, PREDICTIONS, StoredPredictions, read_predictions
 from electrojax.errors import DataError
 
 Record = Mapping[str, Any]
@@ -40,6 +40,7 @@ class RunRecord:
         reason: why it is not finished; empty if it is.
         axes: what a sweep calls the values of its axes, by dotted key.
         predictions: of the last evaluation; None in folders of older versions.
+        on_curves: predictions of structures on curves, of all splits; None where there are none.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class RunRecord:
     reason: str = ""
     axes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     predictions: StoredPredictions | None = None
+    on_curves: StoredPredictions | None = None
 
     @property
     def called(self) -> str:
@@ -122,9 +124,9 @@ def read_run(folder: Path, axes: Mapping[str, Any] | None = None) -> RunRecord:
         final = _final(records)
         if not final:
             return dataclasses.replace(run, reason=_why(run, records))
-        stored = folder / PREDICTIONS
-        predictions = read_predictions(stored) if stored.is_file() else None
-        return dataclasses.replace(run, final=final, predictions=predictions)
+        stored = [folder / PREDICTIONS, folder / CURVES]
+        kept = [read_predictions(path) if path.is_file() else None for path in stored]
+        return dataclasses.replace(run, final=final, predictions=kept[0], on_curves=kept[1])
     except DataError as error:
         return dataclasses.replace(run, reason=str(error))
 

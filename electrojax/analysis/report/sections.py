@@ -165,9 +165,8 @@ def parting(groups: Sequence[Group], runs: Sequence[Member], kind: str) -> Secti
     """Energies and forces along a distance, beside the asymptote of point charges."""
     drawn: dict[str, list[tuple[Member, Curve]]] = {}
     for member in runs:
-        for curve in curves(member.run):
-            if curve.kind == kind:
-                drawn.setdefault(curve.system, []).append((member, curve))
+        for curve in (c for c in curves(member.run) if c.kind == kind):
+            drawn.setdefault(curve.system, []).append((member, curve))
     if not drawn:
         return None
     order = sorted(drawn, key=lambda name: -abs(np.nan_to_num(drawn[name][0][1].strength)))
@@ -176,9 +175,9 @@ def parting(groups: Sequence[Group], runs: Sequence[Member], kind: str) -> Secti
     law = "k·qA·qB/r" if kind == DISSOCIATION else "−k·q²/(4r)"
     left = len(order) - MOST_SYSTEMS
     note = (
-        f"Black with points: the reference; dashed: point charges, {law}. Every energy is moved "
-        "onto the dashed line at its largest distance; forces are not moved, and push apart where "
-        "they are positive."
+        f"Black with points: the reference; dashed: point charges, {law}; left of the dotted line "
+        "are structures that models were trained on. Every energy is moved onto the dashed line "
+        "at its largest distance; forces are not moved, and push apart where they are positive."
         + (f" {left} further systems are in the first columns only." if left > 0 else "")
     )
     title = "Dissociation curves" if kind == DISSOCIATION else "Image-charge curves"
@@ -271,9 +270,14 @@ def _curve_figure(
         for m, c in drawn
     ]
     figure = figures.line_figure(Axes(name, "distance (Å)", label), marks)
+    run = drawn[0][0].run
+    for curve in (c for m, c in drawn if m.run is run):
+        figures.add_reference(figure, curve.distance, sides(curve)[0], "solid")
     first = drawn[0][1]
-    figures.add_reference(figure, first.distance, sides(first)[0], "solid")
     if np.isfinite(first.strength) and first.strength != 0:
         along = asymptote(first)
         figures.add_reference(figure, along[0], along[column], "dashed")
+    seen = [r for _, c in drawn for r in c.distance[c.seen]]
+    if seen:
+        figures.add_limit(figure, float(max(seen)))
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from electrojax.analysis.predictions import PREDICTIONS, gather, write_predictions
+from electrojax.analysis.predictions import CURVES, PREDICTIONS, gather, write_predictions
 from electrojax.models.predict import StructurePrediction
 from electrojax.system.types import Frame
 from electrojax.units import COULOMB
@@ -65,6 +65,8 @@ def write_run(
         lines.append({"final": True, "epoch": epochs, **final})
         if frames:
             write_predictions(folder / PREDICTIONS, predictions(frames, kind, seed, noise))
+        if on_curve := [frame for frame in frames if frame.tags]:
+            write_predictions(folder / CURVES, predictions(on_curve, kind, seed, noise))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -120,21 +122,30 @@ def cluster(rng, atoms=12):
     return Frame(numbers, rng.normal(size=(atoms, 3)), np.zeros((3, 3)), (False,) * 3, labels)
 
 
-def dimer(system, distance, charges=(1.0, 1.0), image=False):
+def dimer(system, distance, charges=(1.0, 1.0), image=False, split="test", scan="", shift=0.0):
     """Two charged atoms that part, labelled by Coulomb's law; or an ion above a conductor."""
     strength = COULOMB * charges[0] * charges[1]
-    tags = {"system": system, "distance": distance}
+    tags = {"system": system, "distance": distance, "scan": scan}
     if image:
         strength, tags["image_charge"] = -COULOMB * charges[0] ** 2 / 4, charges[0]
     pull = strength / distance**2
     labels = {
-        "energy": np.array(strength / distance - 7.0),
+        "energy": np.array(strength / distance - 7.0 + shift),
         "forces": np.array([[0.0, 0.0, -pull], [0.0, 0.0, pull]]),
         "charges": np.array(charges, float),
     }
     positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, distance]])
-    return Frame(np.array([11, 17]), positions, np.zeros((3, 3)), (False,) * 3, labels,
-                 total_charge=sum(charges), fragment=np.array([0, 1]), tags=tags)  # fmt: skip
+    return Frame(
+        np.array([11, 17]),
+        positions,
+        np.zeros((3, 3)),
+        (False,) * 3,
+        labels,
+        total_charge=sum(charges),
+        fragment=np.array([0, 1]),
+        tags=tags,
+        split=split,
+    )
 
 
 def predictions(frames, kind, seed, noise):
@@ -151,7 +162,8 @@ def predictions(frames, kind, seed, noise):
             for name, value in frame.labels.items()
         }
         found.append(structure_prediction(atoms, **values))
-    return gather("test", frames, [frame.labels for frame in frames], found, provides)
+    splits = [frame.split or "test" for frame in frames]
+    return gather(splits, frames, [frame.labels for frame in frames], found, provides)
 
 
 def structure_prediction(atoms, energy, forces, charges=None, dipole=None):

@@ -49,6 +49,26 @@ def test_a_model_without_charges_feels_nothing_and_ends_on_the_asymptote(make_ru
     assert table.cells[0][0].mean == pytest.approx(expected, rel=1e-6)
 
 
+def test_scans_are_aligned_one_by_one_and_those_without_a_far_end_are_left_out(make_run):
+    frames = scan("AB", scan="a") + scan("AB", scan="b", shift=0.7)
+    frames += [dimer("AB", r, scan="near") for r in (3.0, 5.0)]
+    found = curves(read_run(make_run("a", frames=frames, noise=0.0)))
+    assert len(found) == 2
+    for curve in found:
+        np.testing.assert_allclose(curve.predicted, COULOMB / curve.distance)
+
+
+def test_structures_of_the_training_set_are_drawn_and_do_not_count(make_run):
+    frames = scan("AB") + [dimer("AB", r, split="train") for r in (3.0, 5.0)]
+    run = read_run(make_run("a", frames=frames, noise=0.0, kind="none"))
+    (curve,) = curves(run)
+    np.testing.assert_array_equal(curve.seen, [True, True, False, False, False])
+    expected = 1e3 * COULOMB * np.sqrt(np.mean([1 / d**4 for d in DISTANCES]))
+    (cell,) = curve_table(group_runs([run]), "dissociation", []).cells[0]
+    assert cell.mean == pytest.approx(expected, rel=1e-6)
+    assert asymptote(curve)[0][0] == 5.0  # a third of the way out
+
+
 def test_the_table_tells_classes_of_systems_apart(make_run):
     frames = scan("AB") + scan("CD") + scan("AX", (1.0, 0.0))
     groups = group_runs([read_run(make_run("a", frames=frames, noise=0.0, kind="none"))])
