@@ -21,7 +21,7 @@ class Marks:
     """The line or the points of one run in a figure.
 
     Attributes:
-        run: its number in the report; of a mean over group g, −(g + 1).
+        run: its number in the report; of a mean over the group of label g, −(g + 1).
         label: what hovering tells.
         color: of its group.
         x, y: [n].

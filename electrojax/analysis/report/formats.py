@@ -33,27 +33,32 @@ def markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: b
     )
 
 
-def csv(table: Table) -> str:
-    """Returns a table as CSV: every mean, spread (n − 1) and count with all its digits."""
+def csv(tables: Sequence[Table]) -> str:
+    """Returns tables as one CSV: every mean, spread (n − 1) and count with all its digits.
+
+    Args:
+        tables: of one data set each, whose name is the first column.
+    """
     out = io.StringIO()
     writer = csv_module.writer(out, lineterminator="\n")
-    parts = ("mean", "std", "n", "best")
-    named = [f"{c.name}{f' ({c.unit})' if c.unit else ''}" for c in table.columns]
-    writer.writerow(["label", "runs", *(f"{n} {part}" for n in named for part in parts)])
-    for i, (label, count) in enumerate(zip(table.rows, table.counts)):
-        cells: list[object] = []
-        for j, cell in enumerate(table.cells[i]):
-            if cell is None:
-                cells += ["", "", 0, ""]
-                continue
-            spread = "" if cell.spread is None else repr(cell.spread)
-            cells += [repr(cell.mean), spread, cell.count, int(table.best(j) == i)]
-        writer.writerow([label, count, *cells])
+    names = dict.fromkeys(_heading(c.name, c.unit) for table in tables for c in table.columns)
+    titles = [f"{name} {part}" for name in names for part in ("mean", "std", "n", "best")]
+    writer.writerow(["data", "label", "runs", *titles])
+    for table in tables:
+        for i, (label, count) in enumerate(zip(table.rows, table.counts)):
+            told = _columns(table, i)
+            cells = [text for name in names for text in told.get(name, ("", "", 0, ""))]
+            writer.writerow([table.title, label, count, *cells])
     return out.getvalue()
 
 
-def latex(table: Table) -> str:
-    """Returns a table for LaTeX with the package booktabs, the best in bold."""
+def latex(tables: Sequence[Table]) -> str:
+    """Returns tables for LaTeX with the package booktabs, the best in bold."""
+    note = r"% needs \usepackage{booktabs}; mean ± sample standard deviation over the runs"
+    return "\n".join([note, *(f"% {table.title}\n{_tabular(table)}" for table in tables)])
+
+
+def _tabular(table: Table) -> str:
     head = ["", "runs", *(_heading(c.name, c.unit) for c in table.columns)]
     body = [
         [escape(label), str(n), *(rf"\textbf{{{escape(t)}}}" if b else escape(t)
@@ -61,7 +66,6 @@ def latex(table: Table) -> str:
         for i, (label, n) in enumerate(zip(table.rows, table.counts))
     ]  # fmt: skip
     lines = [
-        r"% needs \usepackage{booktabs}; mean ± sample standard deviation over the runs",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
         " & ".join(escape(h) for h in head) + r" \\",
@@ -71,6 +75,17 @@ def latex(table: Table) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _columns(table: Table, row: int) -> dict[str, tuple[object, ...]]:
+    """Mean, spread, count and mark of each cell of a row, by the column's heading."""
+    found: dict[str, tuple[object, ...]] = {}
+    for j, (column, cell) in enumerate(zip(table.columns, table.cells[row])):
+        if cell is not None:
+            spread = "" if cell.spread is None else repr(cell.spread)
+            mark = int(table.best(j) == row)
+            found[_heading(column.name, column.unit)] = repr(cell.mean), spread, cell.count, mark
+    return found
 
 
 def escape(text: str) -> str:

@@ -1,6 +1,6 @@
 "use strict";
 // Shows in every figure only the runs that are ticked. Rows of a figure's data carry the number of
-// their run, or -(g + 1) for the mean of group g.
+// their run, or -(g + 1) for the mean of the group with label g.
 (function () {
   const boxes = () => [...document.querySelectorAll("#runs input[data-run]")];
   const groups = () => [...document.querySelectorAll("#runs input[data-group]")];

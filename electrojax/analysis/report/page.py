@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from electrojax.analysis.report.report import Report
+from electrojax.analysis.report.report import Part, Report
 from electrojax.analysis.report.sections import Member, Section, members, sections, seed_name
 from electrojax.analysis.report.tables import Table
 from electrojax.errors import ConfigError
@@ -20,25 +20,24 @@ def html(report: Report) -> str:
     Raises:
         ConfigError: if Bokeh is not installed.
     """
-    parts = _with_bokeh(report)
-    runs = members(report.groups)
-    drawn, scripts = _drawn(parts)
+    _check_bokeh()
+    runs = members(report.groups, report.labels)
+    parts = [_part(report, part, runs) for part in report.parts]
+    scripts = "".join(script for _, script in parts)
     body = [
         f"<h1>{escape(report.title)}</h1>",
         f"<p>{_summary(report)}</p>",
         _toggles(report, runs) if len(runs) > 1 and scripts else "",
-        _table(report.table, report.note, runs),
+        *(text for text, _ in parts),
         _unfinished(report),
-        *drawn,
-        _differences(report, runs),
         _environment(report),
     ]
     return _document(report.title, "\n".join(b for b in body if b), scripts)
 
 
-def _with_bokeh(report: Report) -> list[Section]:
+def _check_bokeh() -> None:
     try:
-        return sections(report.groups)
+        import bokeh.embed  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"report: HTML needs {error.name}; pip install 'electrojax[report]', or write "
@@ -46,22 +45,33 @@ def _with_bokeh(report: Report) -> list[Section]:
         ) from None
 
 
-def _drawn(parts: Sequence[Section]) -> tuple[list[str], str]:
-    """The sections as HTML, and the scripts that draw their figures."""
+def _part(report: Report, part: Part, runs: Sequence[Member]) -> tuple[str, str]:
+    """The runs of one data set as HTML, and the scripts that draw their figures."""
+    own = [m for m in runs if any(m.group is group for group in part.groups)]
+    found = sections(own)
+    drawn, scripts = _drawn(found)
+    places = [m.place for m in own if m.first]
+    written = [_section(s, d, places) for s, d in zip(found, drawn)]
+    head = f'<h2 class="part">{escape(part.name)}</h2>' if len(report.parts) > 1 else ""
+    return "\n".join([head, _table(part, own), *written, _differences(part)]), scripts
+
+
+def _drawn(found: Sequence[Section]) -> tuple[list[list[str]], str]:
+    """The places of the figures of each section, and the scripts that draw them there."""
     from bokeh.embed import components
 
     # One by one: in one document Bokeh walks through all figures again for each that it adds.
-    pairs = [[components(figure) for figure in part.figures] for part in parts]
-    written = [_section(part, [d for _, d in found]) for part, found in zip(parts, pairs)]
-    return written, "".join(script for found in pairs for script, _ in found)
+    pairs = [[components(figure) for figure in section.figures] for section in found]
+    divisions = [[division for _, division in pair] for pair in pairs]
+    return divisions, "".join(script for pair in pairs for script, _ in pair)
 
 
-def _section(part: Section, divisions: Sequence[str]) -> str:
-    tables = "".join(_bare_table(table, table.title) for table in part.tables)
+def _section(section: Section, divisions: Sequence[str], places: Sequence[int]) -> str:
+    tables = "".join(_bare_table(table, table.title, places) for table in section.tables)
     boxes = "".join(f'<div class="figure">{division}</div>' for division in divisions)
-    note = f'<p class="note">{escape(part.note)}</p>' if part.note else ""
+    note = f'<p class="note">{escape(section.note)}</p>' if section.note else ""
     shown = f'<div class="figures">{boxes}</div>' if boxes else ""
-    return f"<section><h2>{part.title}</h2>{note}{tables}{shown}</section>"
+    return f"<section><h2>{escape(section.title)}</h2>{note}{tables}{shown}</section>"
 
 
 def _summary(report: Report) -> str:
@@ -70,24 +80,25 @@ def _summary(report: Report) -> str:
     if 1 < groups < runs:
         text += f" in {groups} groups"
     if report.unfinished:
-        text += f", {len(report.unfinished)} not finished"
+        text += f', <a href="#unfinished">{len(report.unfinished)} not finished</a>'
     return f"{text}."
 
 
 def _toggles(report: Report, runs: Sequence[Member]) -> str:
     chips = []
-    for index, group in enumerate(report.groups):
-        own = [m for m in runs if m.group == index]
+    for index, label in enumerate(report.labels):
+        own = [m for m in runs if m.place == index]
         boxes = "".join(
             f'<label><input type="checkbox" checked data-run="{m.number}" data-of="{index}">'
             f"{escape(seed_name(m.run))}</label>"
             for m in own
         )
+        hidden = " hidden" * (len(own) == 1 or len(report.parts) > 1)
         chips.append(
             f'<span class="group" data-of="{index}"><label>'
             f'<input type="checkbox" checked data-group="{index}">'
-            f"{_swatch(own[0].color)}{escape(group.label)}</label>"
-            f'<span class="seeds"{" hidden" * (len(own) == 1)}>{boxes}</span></span>'
+            f"{_swatch(own[0].color)}{escape(label)}</label>"
+            f'<span class="seeds"{hidden}>{boxes}</span></span>'
         )
     buttons = "".join(
         f'<button type="button" data-tick="{what}">{what}</button>' for what in ("all", "none")
@@ -96,13 +107,18 @@ def _toggles(report: Report, runs: Sequence[Member]) -> str:
     return f'<div id="runs">{buttons}{"".join(chips)}{hint}</div>'
 
 
-def _table(table: Table, note: str, runs: Sequence[Member]) -> str:
-    text = f'<p class="note">{escape(note)}</p>' if note else ""
-    colors = {m.group: m.color for m in runs}
-    return f"<section><h2>{table.title}</h2>{_bare_table(table, '', colors)}{text}</section>"
+def _table(part: Part, own: Sequence[Member]) -> str:
+    firsts = [m for m in own if m.first]
+    colors = [m.color for m in firsts] if len(firsts) > 1 else None
+    title = "Comparison" if len(firsts) > 1 else "Errors and costs"
+    note = f'<p class="note">{escape(part.note)}</p>' if part.note else ""
+    table = _bare_table(part.table, "", [m.place for m in firsts], colors)
+    return f"<section><h2>{title}</h2>{table}{note}</section>"
 
 
-def _bare_table(table: Table, title: str, colors: dict[int, str] | None = None) -> str:
+def _bare_table(
+    table: Table, title: str, places: Sequence[int], colors: Sequence[str] | None = None
+) -> str:
     head = "".join(
         f'<th scope="col" class="number">{_breakable(c.name)}'
         f'<span class="unit">{escape(c.unit)}</span></th>'
@@ -110,14 +126,14 @@ def _bare_table(table: Table, title: str, colors: dict[int, str] | None = None) 
     )
     rows = []
     for i, (label, count) in enumerate(zip(table.rows, table.counts)):
-        swatch = _swatch(colors[i]) if colors and len(table.rows) > 1 else ""
+        swatch = _swatch(colors[i]) if colors else ""
         cells = "".join(
             f'<td class="number{" best" * (table.best(j) == i)}">'
             f"{'' if cell is None else escape(str(cell))}</td>"
             for j, cell in enumerate(table.cells[i])
         )
         rows.append(
-            f'<tr data-group="{i}"><th scope="row">{swatch}{escape(label)}</th>'
+            f'<tr data-group="{places[i]}"><th scope="row">{swatch}{escape(label)}</th>'
             f'<td class="number">{count}</td>{cells}</tr>'
         )
     heading = f"<h3>{escape(title)}</h3>" if title else ""
@@ -131,14 +147,15 @@ def _bare_table(table: Table, title: str, colors: dict[int, str] | None = None) 
 def _unfinished(report: Report) -> str:
     if not report.unfinished:
         return ""
-    return _plain("Not finished", ("run", "reason"), report.unfinished)
+    listed = _plain("Not finished", ("run", "reason"), report.unfinished)
+    return f'<div id="unfinished">{listed}</div>'
 
 
-def _differences(report: Report, runs: Sequence[Member]) -> str:
-    if not report.differences:
+def _differences(part: Part) -> str:
+    if not part.differences:
         return ""
-    rows = [(key, *values) for key, values in report.differences]
-    labels = [group.label for group in report.groups]
+    rows = [(key, *values) for key, values in part.differences]
+    labels = [group.label for group in part.groups]
     return _plain("Differences of the configurations", ("key", *labels), rows)
 
 

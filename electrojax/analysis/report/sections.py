@@ -1,4 +1,4 @@
-"""The parts of a report: which tables and figures there are, each only where its data are."""
+"""The sections of a report: which tables and figures there are, each only where its data are."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +24,14 @@ from electrojax.analysis.report.tables import Table, statistic, unit_of
 
 CURVES = ("train/loss", "valid/loss", "valid/forces_rmse", "valid/energy_rmse",
           "valid/charges_rmse", "valid/dipole_rmse", "valid/stress_rmse")  # fmt: skip
-COSTS = ("time/step_ms",)
+COST = "time/step_ms"
 MOST_SYSTEMS = 12
 """Systems whose curves are drawn, those with the strongest asymptotes first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One part of a report.
+    """One section of a report.
 
     Attributes:
         title: what it shows.
@@ -53,29 +53,33 @@ class Member:
     Attributes:
         run: the run.
         number: of it in the report.
-        group: the number of its group.
+        group: its group.
+        place: of the group's label among all labels.
         label: of its group, and its seed where there are several.
-        color: of its group.
+        color: of the label.
         first: whether it is the first of its group.
     """
 
     run: RunRecord
     number: int
-    group: int
+    group: Group
+    place: int
     label: str
     color: str
     first: bool
 
 
-def members(groups: Sequence[Group]) -> list[Member]:
-    """Returns the runs of all groups, numbered, with their colours."""
-    colors = figures.palette(len(groups))
+def members(groups: Sequence[Group], labels: Sequence[str]) -> list[Member]:
+    """Returns the runs of all groups, numbered, with the colours of their labels."""
+    colors = figures.palette(len(labels))
     found: list[Member] = []
-    for index, (group, color) in enumerate(zip(groups, colors)):
-        for place, run in enumerate(group.runs):
+    for group in groups:
+        place = labels.index(group.label)
+        for run in group.runs:
             several = len(group.runs) > 1
             label = f"{group.label}, {seed_name(run)}" if several else group.label
-            found.append(Member(run, len(found), index, label, color, place == 0))
+            first = run is group.runs[0]
+            found.append(Member(run, len(found), group, place, label, colors[place], first))
     return found
 
 
@@ -84,37 +88,31 @@ def seed_name(run: RunRecord) -> str:
     return run.name if run.seed is None else f"seed {run.seed}"
 
 
-def sections(groups: Sequence[Group]) -> list[Section]:
-    """Returns every part for which some run has data.
+def sections(runs: Sequence[Member]) -> list[Section]:
+    """Returns every section for which some run has data.
 
     Args:
-        groups: finished runs.
+        runs: judged on one set of structures.
     """
-    runs = members(groups)
-    parts = (
-        accuracy_and_cost(groups),
+    groups = [member.group for member in runs if member.first]
+    found = (
+        accuracy_and_cost(runs),
         learning_curves(runs),
         convergence(runs),
         parities(runs),
         by_element(groups),
         *(parting(groups, runs, kind) for kind in CURVE_KINDS),
     )
-    return [part for part in parts if part is not None]
+    return [section for section in found if section is not None]
 
 
-def accuracy_and_cost(groups: Sequence[Group]) -> Section | None:
+def accuracy_and_cost(runs: Sequence[Member]) -> Section | None:
     """Errors of the last evaluation against the time of a training step, with the seeds' spread."""
-    if len(groups) < 2:
-        return None
-    names = dict.fromkeys(n for g in groups for run in g.runs for n in run.final)
+    firsts = [member for member in runs if member.first]
+    names = dict.fromkeys(n for m in runs for n in m.run.final)
     errors = [n for n in names if n.endswith(("/forces_rmse", "/energy_rmse"))]
-    made = [
-        figure
-        for cost in COSTS
-        for error in errors
-        if (figure := _cost_figure(groups, cost, error)) is not None
-    ]
-    if not made:
+    made = [f for error in errors if (f := _cost_figure(firsts, COST, error)) is not None]
+    if not made or len(firsts) < 2:
         return None
     note = "A point is the mean over the runs of a group, a bar their spread. Lower left is better."
     return Section("Accuracy against cost", note, figures=made)
@@ -184,19 +182,19 @@ def parting(groups: Sequence[Group], runs: Sequence[Member], kind: str) -> Secti
     return Section(title, note, [found] if found else [], made)
 
 
-def _cost_figure(groups: Sequence[Group], cost: str, error: str) -> Any | None:
+def _cost_figure(firsts: Sequence[Member], cost: str, error: str) -> Any | None:
     marks = []
-    for number, (group, color) in enumerate(zip(groups, figures.palette(len(groups)))):
-        found = [run.metrics for run in group.runs]
+    for member in firsts:
+        found = [run.metrics for run in member.group.runs]
         x = statistic([m[cost] for m in found if cost in m])
         y = statistic([m[error] for m in found if error in m])
         if x is None or y is None or not (x.mean > 0 and y.mean > 0):
             continue
         spread = y.spread or 0.0
         ends = (np.array([max(y.mean - spread, 0.01 * y.mean)]), np.array([y.mean + spread]))
-        label = f"{group.label}: {y} {unit_of(error)}"
+        label = f"{member.group.label}: {y} {unit_of(error)}"
         point = np.array([x.mean]), np.array([y.mean])
-        marks.append(Marks(-(number + 1), label, color, *point, *ends))
+        marks.append(Marks(-(member.place + 1), label, member.color, *point, *ends))
     if not marks:
         return None
     axes = Axes(error, "training step (ms)", f"{error} ({unit_of(error)})", True, True)

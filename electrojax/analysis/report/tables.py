@@ -111,18 +111,22 @@ def best_of(cells: Sequence[Statistic | None], better: str) -> int | None:
 
 
 def comparison(groups: Sequence[Group], metrics: Sequence[str], title: str) -> Table:
-    """Returns the table of groups by metrics.
+    """Returns the table of groups by metrics; what nobody measured is an empty column."""
+    return table(groups, [column(name) for name in metrics], title, lambda run: run.metrics)
+
+
+def check_measured(runs: Sequence[RunRecord], metrics: Sequence[str]) -> None:
+    """Refuses metrics that no run measured.
 
     Raises:
-        ConfigError: if no run measured one of the metrics; tells which there are.
+        ConfigError: tells which there are.
     """
-    known = measured(groups)
+    known = measured(runs)
     for name in metrics:
         if name not in known:
             raise ConfigError(
                 f'report: "{name}" was measured by none of the runs; there: {", ".join(known)}'
             )
-    return table(groups, [column(name) for name in metrics], title, lambda run: run.metrics)
 
 
 def table(
@@ -140,10 +144,10 @@ def table(
     return Table(title, columns, [group.label for group in groups], counts, cells)
 
 
-def measured(groups: Sequence[Group]) -> list[str]:
+def measured(runs: Sequence[RunRecord]) -> list[str]:
     """Returns the names of all metrics of all runs, those of the last evaluation first."""
-    names = dict.fromkeys(n for group in groups for run in group.runs for n in run.final)
-    more = dict.fromkeys(n for group in groups for run in group.runs for n in run.metrics)
+    names = dict.fromkeys(n for run in runs for n in run.final)
+    more = dict.fromkeys(n for run in runs for n in run.metrics)
     return [n for n in dict.fromkeys([*names, *more]) if n in more]
 
 
@@ -152,14 +156,15 @@ def usual_metrics(groups: Sequence[Group]) -> list[str]:
 
     The solver's steps and its unconverged share appear where some run takes steps.
     """
-    known = measured(groups)
+    runs = [run for group in groups for run in group.runs]
+    known = measured(runs)
     errors = [
         name
         for quantity in QUANTITIES
         for name in known
         if name.endswith(f"/{quantity}_rmse") and not name.startswith(("train/", "valid/"))
     ] or [n for n in known if n.endswith("_rmse") and not n.startswith("train/")]
-    return [*errors, *(n for n in USUAL if n in known and _says_something(groups, n))]
+    return [*errors, *(n for n in USUAL if n in known and _says_something(runs, n))]
 
 
 def column(name: str) -> Column:
@@ -185,7 +190,6 @@ def _leads(first: Statistic | None, other: Statistic | None) -> bool:
     return abs(first.mean - other.mean) > math.hypot(first.spread, other.spread)
 
 
-def _says_something(groups: Sequence[Group], name: str) -> bool:
+def _says_something(runs: Sequence[RunRecord], name: str) -> bool:
     """Whether a metric is none of the solver's, or some solver takes steps."""
-    steps = [run.metrics.get("scf/steps", 0.0) for group in groups for run in group.runs]
-    return any(steps) or not name.startswith("scf/")
+    return any(run.metrics.get("scf/steps") for run in runs) or not name.startswith("scf/")

@@ -6,8 +6,7 @@ from pathlib import Path
 from electrojax.analysis.report import formats
 from electrojax.analysis.report.curves import CURVE_KINDS, curve_table
 from electrojax.analysis.report.elements import BY_ELEMENT, element_table
-from electrojax.analysis.report.report import Report, make_report
-from electrojax.analysis.report.tables import Table
+from electrojax.analysis.report.report import Part, Report, make_report
 from electrojax.errors import ConfigError
 from electrojax.files import write_whole
 
@@ -44,22 +43,30 @@ def write_reports(
 
 def markdown(report: Report) -> str:
     """Returns the tables of a report as Markdown."""
-    tables = [element_table(report.groups, quantity) for quantity in BY_ELEMENT]
-    tables += [curve_table(report.groups, kind, ()) for kind in CURVE_KINDS]
-    labels = [group.label for group in report.groups]
-    differing = [(key, *values) for key, values in report.differences]
     parts = [
         f"# {report.title}\n",
-        formats.markdown(report.table),
-        f"{report.note}\n" if report.note else "",
+        *(text for part in report.parts for text in _part(part, len(report.parts) > 1)),
         _titled("Not finished", ("run", "reason"), report.unfinished),
-        *(_of_table(table) for table in tables if table is not None),
-        _titled("Differences of the configurations", ("key", *labels), differing),
         _titled("Data", ("file", "SHA-256", "runs"), report.data),
         _titled("Environment", ("", "", "runs"), report.environment),
         _titled("Warnings", ("warning", "runs"), report.warnings),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _part(part: Part, several: bool) -> list[str]:
+    tables = [element_table(part.groups, quantity) for quantity in BY_ELEMENT]
+    tables += [curve_table(part.groups, kind, ()) for kind in CURVE_KINDS]
+    labels = [group.label for group in part.groups]
+    differing = [(key, *values) for key, values in part.differences]
+    of = f": {part.name}" if several else ""
+    return [
+        f"## Comparison{of}\n" if several else "",
+        formats.markdown(part.table),
+        f"{part.note}\n" if part.note else "",
+        *(f"## {t.title}{of}\n\n{formats.markdown(t)}" for t in tables if t is not None),
+        _titled(f"Differences of the configurations{of}", ("key", *labels), differing),
+    ]
 
 
 def _text(report: Report, suffix: str) -> str:
@@ -69,11 +76,8 @@ def _text(report: Report, suffix: str) -> str:
         return html(report)
     if suffix == ".md":
         return markdown(report)
-    return formats.csv(report.table) if suffix == ".csv" else formats.latex(report.table)
-
-
-def _of_table(table: Table) -> str:
-    return f"## {table.title}\n\n{formats.markdown(table)}"
+    tables = [part.table for part in report.parts]
+    return formats.csv(tables) if suffix == ".csv" else formats.latex(tables)
 
 
 def _titled(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -46,7 +46,7 @@ def write_run(
     folder.mkdir(parents=True)
     config = {
         "run": {"name": name, "dir": "runs", "seed": seed, "precision": "float32"},
-        "data": {"train": {"path": "builtin:ion_water", "split": "train"}},
+        "data": {s: {"path": "/data/set.xyz", "split": s} for s in ("train", "test")},
         "model": {"solver": {"kind": kind}, "density": {"l_max": 1}},
         "train": {"stages": [{"name": "one", "epochs": epochs}], "max_unconverged": 0.01},
         "loggers": ["jsonl"],

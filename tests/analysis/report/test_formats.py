@@ -26,7 +26,7 @@ def numbers(text):
 
 
 def test_csv_keeps_every_digit():
-    rows = list(csv.DictReader(io.StringIO(formats.csv(TABLE))))
+    rows = list(csv.DictReader(io.StringIO(formats.csv([TABLE]))))
     first = rows[0]
     assert [row["label"] for row in rows] == ["a|b & c_d", "scf"] and rows[1]["runs"] == "1"
     assert float(first["test/forces_rmse (meV/Å) mean"]) == 53.123456789012345
@@ -46,7 +46,7 @@ def test_markdown_reads_back():
 
 
 def test_latex_reads_back():
-    text = formats.latex(TABLE)
+    text = formats.latex([TABLE])
     assert text.count(r"\begin{tabular}{lrrr}") == text.count(r"\end{tabular}") == 1
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert rows[0] == r" & runs & test/forces\_rmse (meV/\AA{}) & scf/steps \\"

@@ -44,13 +44,13 @@ def attempts(folder, *events):
 
 def test_a_sweep_says_its_columns_order_and_labels(sweep):
     report = make_report([sweep])
+    (part,) = report.parts
     assert report.title == "small"
     assert [g.label for g in report.groups] == ["scf", "none"]  # not the order of the hashes
-    assert [c.name for c in report.table.columns] == ["test/forces_rmse"]  # measured by now
-    assert report.table.counts == [2, 1]
-    assert [c.name for c in make_report([sweep], ["time/step_ms"]).table.columns] == [
-        "time/step_ms"
-    ]
+    assert [c.name for c in part.table.columns] == ["test/forces_rmse"]  # measured by now
+    assert part.table.counts == [2, 1]
+    (asked,) = make_report([sweep], ["time/step_ms"]).parts
+    assert [c.name for c in asked.table.columns] == ["time/step_ms"]
 
 
 def test_points_that_are_not_finished_have_reasons(sweep):

@@ -7,6 +7,7 @@ from electrojax.analysis.report.runs import read_run
 from electrojax.analysis.report.tables import (
     Statistic,
     best_of,
+    check_measured,
     column,
     comparison,
     measured,
@@ -90,11 +91,9 @@ def test_a_metric_of_one_kind_only_leaves_a_gap(make_run):
 
 
 def test_an_unknown_metric_is_refused_with_those_there(make_run):
-    groups = group_runs([read_run(make_run("a"))])
-    with pytest.raises(
-        ConfigError, match=r'"test/force_rmse" was measured by none.*test/forces_rmse'
-    ):
-        comparison(groups, ["test/force_rmse"], "t")
+    told = r'"test/force_rmse" was measured by none.*test/forces_rmse'
+    with pytest.raises(ConfigError, match=told):
+        check_measured([read_run(make_run("a"))], ["test/forces_rmse", "test/force_rmse"])
 
 
 def test_usual_metrics(make_run):
@@ -105,7 +104,7 @@ def test_usual_metrics(make_run):
     assert "scf/steps" not in chosen and "time/step_ms" in chosen
     iterating = group_runs([read_run(make_run("b", kind="scf", finals={"scf/steps": 3.0}))])
     assert "scf/steps" in usual_metrics(iterating)
-    known = measured(groups)
+    known = measured(groups[0].runs)
     assert known[0].startswith("test/") and {"valid/loss", "time/training_s"} <= set(known)
     assert not {"epoch", "step", "final"} & set(known)
 
