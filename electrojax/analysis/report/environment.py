@@ -31,9 +31,9 @@ def data_rows(runs: Sequence[RunRecord]) -> list[tuple[str, str, str]]:
 
 def warning_rows(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """Returns (warning, which runs) for everything that runs were warned of."""
-    texts = dict.fromkeys(w for run in runs for w in run.environment.get("warnings", []))
-    told = [(t, [t in run.environment.get("warnings", []) for run in runs]) for t in texts]
-    return [(text, _names(runs, has)) for text, has in told]
+    told = [[*run.environment.get("warnings", []), *run.damage] for run in runs]
+    texts = dict.fromkeys(text for own in told for text in own)
+    return [(text, _names(runs, [text in own for own in told])) for text in texts]
 
 
 def _sharers(runs: Sequence[RunRecord], values: Sequence[str | None]) -> list[tuple[str, str]]:

@@ -41,6 +41,7 @@ class RunRecord:
         axes: what a sweep calls the values of its axes, by dotted key.
         predictions: of the last evaluation; None in folders of older versions.
         on_curves: predictions of structures on curves, of all splits; None where there are none.
+        damage: what is wrong with files that a finished run can be told about without.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class RunRecord:
     axes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     predictions: StoredPredictions | None = None
     on_curves: StoredPredictions | None = None
+    damage: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:
@@ -124,11 +126,25 @@ def read_run(folder: Path, axes: Mapping[str, Any] | None = None) -> RunRecord:
         final = _final(records)
         if not final:
             return dataclasses.replace(run, reason=_why(run, records))
-        stored = [folder / PREDICTIONS, folder / CURVES]
-        kept = [read_predictions(path) if path.is_file() else None for path in stored]
-        return dataclasses.replace(run, final=final, predictions=kept[0], on_curves=kept[1])
+        return _with_predictions(dataclasses.replace(run, final=final))
     except DataError as error:
         return dataclasses.replace(run, reason=str(error))
+
+
+def _with_predictions(run: RunRecord) -> RunRecord:
+    """The run with its stored predictions, as far as they are there and whole."""
+    kept: list[StoredPredictions | None] = []
+    damage: list[str] = []
+    for path in (run.folder / PREDICTIONS, run.folder / CURVES):
+        try:
+            kept.append(read_predictions(path) if path.is_file() else None)
+        except DataError as error:
+            kept.append(None)
+            damage.append(str(error))
+    predictions, on_curves = kept
+    return dataclasses.replace(
+        run, predictions=predictions, on_curves=on_curves, damage=tuple(damage)
+    )
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -245,7 +245,7 @@ def _missing(runs: Sequence[Member]) -> str:
     without = [m.label for m in runs if m.run.predictions is None]
     if not without:
         return ""
-    return f"No stored predictions, from an older version: {', '.join(without)}."
+    return f"No stored predictions (from an older version, or damaged): {', '.join(without)}."
 
 
 def _parting_figures(name: str, drawn: Sequence[tuple[Member, Curve]]) -> Iterator[Any]:

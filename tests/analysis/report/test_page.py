@@ -121,7 +121,7 @@ def test_parts_without_data_are_absent(make_run):
 def test_folders_of_older_versions_are_named(make_run, rng):
     make_run("new", seed=1, frames=[cluster(rng)])
     text = html(make_report([make_run("old", kind="qeq").parent]))
-    assert "No stored predictions, from an older version: qeq." in text
+    assert "No stored predictions (from an older version, or damaged): qeq." in text
 
 
 def test_texts_of_others_are_no_markup(make_run, rng):

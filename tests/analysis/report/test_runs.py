@@ -5,6 +5,7 @@ import json
 import pytest
 
 from electrojax.analysis.predictions import PREDICTIONS
+from electrojax.analysis.report.report import make_report
 from electrojax.analysis.report.runs import read_run
 from electrojax.analysis.report.sweeps import read_all
 from electrojax.errors import DataError
@@ -57,13 +58,20 @@ def test_stopped_runs_and_their_reasons(make_run):
         ("resolved.yaml", "[1]", "resolved.yaml is damaged"),
         ("environment.json", "{", "environment.json is damaged"),
         ("metrics.jsonl", '{"epoch": 1}\nnonsense\n{}\n', "metrics.jsonl:2 is damaged"),
-        (PREDICTIONS, "nonsense", "is damaged"),
     ],
 )
 def test_damage_is_a_reason_and_no_crash(make_run, file, content, reason):
     folder = make_run("a")
     (folder / file).write_text(content)
     assert reason in read_run(folder).reason
+
+
+def test_damaged_predictions_leave_the_metrics(make_run):
+    folder = make_run("a")
+    (folder / PREDICTIONS).write_text("nonsense")
+    report = make_report([folder])
+    ((warning, runs),) = report.warnings
+    assert "is damaged" in warning and runs == "all runs" and not report.unfinished
 
 
 def test_an_absent_file_is_a_reason(make_run):
