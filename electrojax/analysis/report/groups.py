@@ -97,11 +97,21 @@ def _labels(
 ) -> list[str]:
     """The shortest texts from axes or configuration keys that tell the groups apart."""
     if len(members) == 1:
-        return [members[0][0].name]
+        return [_alone(members[0])]
     varied = _varied(members)
     axes = [{k: _text(part[0].axes[k]) for k in varied} for part in members]
     told = axes if _distinct(axes) else [_chosen(value, _telling(values)) for value in values]
     return [" · ".join(_short(k, v, told) for k, v in t.items()) for t in told]
+
+
+def _alone(part: Sequence[RunRecord]) -> str:
+    """The only group: what its sweep calls it, the name of its one run, or its kind."""
+    first = part[0]
+    axes = {k: _text(v) for k, v in first.axes.items() if all(r.axes.get(k) == v for r in part)}
+    if axes:
+        return " · ".join(_short(k, v, [axes]) for k, v in axes.items())
+    kind = flatten(dict(first.config)).get(KINDS[0])
+    return first.name if len(part) == 1 or kind is None else str(kind)
 
 
 def _varied(members: Sequence[Sequence[RunRecord]]) -> list[str]:

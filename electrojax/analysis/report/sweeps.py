@@ -100,7 +100,9 @@ def _point(folder: Path, values: Mapping[str, Any] | None) -> RunRecord:
     last = ends[-1]
     ended = f"{last.get('state', 'stopped')}: {last.get('reason') or 'no reason is known'}"
     began = "under way, or its process was lost"
-    reason = ended if last.get("event") == "end" else f"{began}; {run.reason}"
+    if run.epochs:
+        began = f"{began}; {run.reason}"
+    reason = ended if last.get("event") == "end" else began
     return dataclasses.replace(run, reason=reason)
 
 

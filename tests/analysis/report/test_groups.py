@@ -1,5 +1,6 @@
 """Runs that differ in their seeds only stand together, under a short name."""
 
+import dataclasses
 import json
 
 from electrojax.analysis.report.groups import differences, flatten, group_runs
@@ -68,6 +69,14 @@ def test_one_configuration_run_twice_is_not_a_spread(make_run):
 
 def test_a_single_run_is_called_by_its_name(make_run):
     assert labels(runs(make_run, {"kind": "qeq"})) == ["r0"]
+
+
+def test_seeds_of_a_single_configuration_are_called_by_its_kind(make_run):
+    found = runs(make_run, {"kind": "qeq", "seed": 1}, {"kind": "qeq", "seed": 2})
+    assert labels(found) == ["qeq"]
+    axes = [{"model.solver": "soft", "run.seed": s} for s in "12"]
+    found = [dataclasses.replace(run, axes=a) for run, a in zip(found, axes)]
+    assert labels(found) == ["soft"] and labels(found[:1]) == ["soft · seed 1"]
 
 
 def test_names_folders_and_logging_are_no_difference(make_run):
