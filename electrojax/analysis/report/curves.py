@@ -24,7 +24,6 @@ CLASSES = ("charge – charge", "charge – neutral", "neutral – neutral")
 WHOLE = 0.1
 """e; a fragment charge that is closer than this to an integer is that integer."""
 
-
 REACH = 0.8
 """A scan that ends before this share of its system's largest distance has no far end to align."""
 
