@@ -98,7 +98,6 @@ def gather(
     told, found = [labels[i] for i in kept], [predictions[i] for i in kept]
     sizes = [len(frame.numbers) for frame in chosen]
     labelled = [n for n in WIDTHS if any(n in label for label in told)]
-    tags = [frame.tags for frame in chosen]
     return StoredPredictions(
         in_all=len(frames),
         split=np.array([splits[i] for i in kept], dtype=np.str_),
@@ -113,12 +112,18 @@ def gather(
         total_charge=np.array([frame.total_charge for frame in chosen]),
         converged=np.array([p.converged for p in found], dtype=bool),
         steps=np.array([p.solver_steps for p in found], dtype=np.int32),
-        system=np.array([t.get("system", "") for t in tags], dtype=np.str_),
-        scan=np.array([t.get("scan", "") for t in tags], dtype=np.str_),
-        distance=np.array([t.get("distance", np.nan) for t in tags]),
-        fragment_charges=np.array([t.get("fragment_charges", (np.nan,) * 2) for t in tags]),
-        image_charge=np.array([t.get("image_charge", np.nan) for t in tags]),
+        **_curve_columns([frame.tags for frame in chosen]),
     )
+
+
+def _curve_columns(tags: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    return {
+        "system": np.array([t.get("system", "") for t in tags], dtype=np.str_),
+        "scan": np.array([t.get("scan", "") for t in tags], dtype=np.str_),
+        "distance": np.array([t.get("distance", np.nan) for t in tags]),
+        "fragment_charges": np.array([t.get("fragment_charges", (np.nan,) * 2) for t in tags]),
+        "image_charge": np.array([t.get("image_charge", np.nan) for t in tags]),
+    }
 
 
 def write_predictions(path: Path, stored: StoredPredictions) -> None:
