@@ -12,7 +12,7 @@ EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
 
 def app() -> typer.Typer:
     """Returns the command-line application with every verb."""
-    from electrojax.cli import data, evaluate, import_model, info, init, md, train
+    from electrojax.cli import data, evaluate, import_model, info, init, md, report, train
 
     application = typer.Typer(
         name="electrojax",
@@ -24,6 +24,7 @@ def app() -> typer.Typer:
     verbs = (init.init, init.check, init.schema, train.train, evaluate.evaluate, md.md, info.info)
     for verb in verbs:
         application.command()(verb)
+    application.command()(report.report)
     application.command("import")(import_model.import_model)
     application.add_typer(data.app, name="data")
     return application

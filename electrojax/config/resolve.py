@@ -111,6 +111,10 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
     if provides is None:
         return
     provides = (*provides, *getattr(tables.solvers[kind], "diagnoses", ()))
+    if "polarization" in provides:  # what has one answers to a field
+        from electrojax.models.responses import RESPONSES
+
+        provides = (*provides, *RESPONSES)
     for index, stage in enumerate(config.train.stages):
         for term in type(stage.loss).model_fields:
             needed = "charges" if term == "total_charge" else term

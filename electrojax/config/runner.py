@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 
 from electrojax.analysis import plots
+from electrojax.analysis.predictions import (
+    CURVES,
+    PREDICTIONS,
+    StoredPredictions,
+    gather,
+    write_predictions,
+)
 from electrojax.config.build import Job, build_loggers, build_training, open_job
 from electrojax.config.folder import run_folder
 from electrojax.config.resolve import resolved
@@ -17,6 +24,7 @@ from electrojax.interruption import StartUp
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
+from electrojax.system.types import Frame
 from electrojax.training.callbacks import (
     Callback,
     Checkpointer,
@@ -114,9 +122,52 @@ def finish(
         eval_step, model.params, job.loaders[split], judged.provides, split, weights
     )
     bundle.save(model, job.folder / "model.ejx", {**info, "metrics": metrics})
+    keep_predictions(job, judged, split, predictions, eval_step)
     logger.write({"final": True, "epoch": result.epoch, **metrics})
     plot_run(job, split, predictions)
     return metrics
+
+
+def keep_predictions(
+    job: Job,
+    model: Potential,
+    split: str,
+    predictions: Sequence[StructurePrediction],
+    eval_step: Any,
+) -> None:
+    """Writes the predictions of a split into the run folder, and those of curves in all splits.
+
+    Args:
+        job: the run.
+        model: that predicts.
+        split: the last evaluation's.
+        predictions: of that split.
+        eval_step: evaluates the others where they hold points of a curve.
+    """
+    told = _told(job, split, predictions)
+    write_predictions(job.folder / PREDICTIONS, _gathered(told, model))
+    curves = [row for row in told if row[1].tags]
+    for name, frames in job.frames.items():
+        if name != split and any(frame.tags for frame in frames):
+            _, found = evaluate(eval_step, model.params, job.loaders[name], model.provides, name)
+            curves += [row for row in _told(job, name, found) if row[1].tags]
+    if curves:
+        write_predictions(job.folder / CURVES, _gathered(curves, model))
+
+
+Told = tuple[str, Frame, Mapping[str, np.ndarray], StructurePrediction]
+
+
+def _gathered(told: Sequence[Told], model: Potential) -> StoredPredictions:
+    splits, frames, labels, predictions = zip(*told)
+    return gather(splits, frames, labels, predictions, model.provides)
+
+
+def _told(job: Job, split: str, predictions: Sequence[StructurePrediction]) -> list[Told]:
+    """Split, structure, labels (energies relative to the atomic ones) and prediction of each."""
+    labels = [sample.labels for sample in job.samples[split]]
+    names = [split] * len(labels)
+    return list(zip(names, job.frames[split], labels, predictions, strict=True))
 
 
 def plot_run(job: Job, split: str, predictions: Sequence[StructurePrediction]) -> None:

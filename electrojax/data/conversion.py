@@ -5,6 +5,7 @@ import gzip
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -151,6 +152,7 @@ def extxyz_text(frame: Frame) -> str:
             row.extend(_numbers(values))
     if frame.split:
         per_frame["split"] = f'"{frame.split}"'
+    per_frame |= {name: _tag(value) for name, value in frame.tags.items()}
     lattice = {"Lattice": f'"{" ".join(_numbers(frame.cell))}"'} if np.any(frame.cell) else {}
     header = {
         **lattice,
@@ -178,6 +180,12 @@ def _quantities(frame: Frame) -> dict[str, np.ndarray]:
 def _numbers(values: np.ndarray) -> list[str]:
     """The shortest texts that read back as the same numbers."""
     return [repr(value) for value in np.ravel(values).tolist()]
+
+
+def _tag(value: Any) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return _quoted(_numbers(value))
 
 
 def _quoted(numbers: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from electrojax.data.tags import read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import frame_from_atoms
@@ -128,12 +129,13 @@ def frame_texts(path: str | os.PathLike) -> list[str]:
 
 
 def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
-    """Returns the names in an extxyz file that stand for no label, input or split."""
+    """Returns the names in an extxyz file that stand for no label, input, split or tag."""
     known = {"split", *_complete(keys or {}, ()).values()}
     found: set[str] = set()
     for text in frame_texts(path):
         fields = _fields_of(_parse(text, str(path)))
         found.update(fields.info, fields.arrays)
+        known.update(read_tags(fields.info))
     # ASE's reader renames a column `charge` to `charges`.
     return sorted(found - known - ({"charges"} if "charge" in known else set()))
 
@@ -265,7 +267,8 @@ def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -
     labels = {name: value for name, value in found.items() if name in LABELS}
     split = str(fields.info.get("split", ""))
     given = frozenset(name for name in found if name in INPUTS)
-    frame = dataclasses.replace(frame, labels=labels, split=split, given=given)
+    tags = read_tags(fields.info)
+    frame = dataclasses.replace(frame, labels=labels, split=split, given=given, tags=tags)
     _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
     return frame
 

@@ -9,9 +9,11 @@ Layout (format 1), for F structures of N atoms in all:
 - ``inputs/NAME`` and ``labels/NAME``: groups with ``present`` [F], true where the structure has
   the quantity, and ``values``: of those structures in a row, per structure or per atom; quantities
   with a varying number of components also have ``components`` [F], and ``values`` padded by zeros;
+- ``tags/NAME``: likewise, what the file says of structures on a curve (``system``, ``distance``);
 - ``predictions/NAME``: likewise, what a model predicts; the reader leaves them aside.
 """
 
+import dataclasses
 import io
 import itertools
 import os
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, QUANTITIES
+from electrojax.data.tags import TAGS, read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.types import LABELS, MAX_MULTIPOLES, Frame
@@ -74,6 +77,8 @@ def write_hdf5(
             _put_quantity(file, f"labels/{name}", name, [f.labels.get(name) for f in frames])
         for name in INPUTS:
             _put_quantity(file, f"inputs/{name}", name, [_input(f, name) for f in frames])
+        for name in TAGS:
+            _put_quantity(file, f"tags/{name}", name, [f.tags.get(name) for f in frames])
         for name in dict.fromkeys(itertools.chain(*predictions)):
             _put_quantity(file, f"predictions/{name}", name, [p.get(name) for p in predictions])
     write_whole(path, buffer.getvalue())
@@ -122,6 +127,8 @@ def _put(group: Any, name: str, values: np.ndarray) -> None:
 
 def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray | None]) -> None:
     """Writes one quantity, unless no structure has it."""
+    import h5py
+
     there = [np.asarray(v) for v in values if v is not None]
     if not there:
         return
@@ -132,7 +139,10 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
     labelled = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
     per_atom = labelled or name in PER_ATOM_PREDICTIONS
-    _put(group, "values", np.concatenate(there) if per_atom else np.stack(there))
+    column = np.concatenate(there) if per_atom else np.stack(there)
+    if column.dtype.kind == "U":
+        column = column.astype(h5py.string_dtype())
+    _put(group, "values", column)
 
 
 def _input(frame: Frame, name: str) -> np.ndarray | None:
@@ -203,12 +213,26 @@ def _frames(content: Mapping[str, Any], name: str) -> list[Frame]:
         for quantity in names
         if f"{group}/{quantity}/present" in content
     }
+    tags = _tags(content, count)
     _check_finite(content["positions"], "positions", offsets, name)
     _check_finite(content["cell"], "cell", range(count + 1), name)
     return [
-        _frame(content, i, slice(*bounds[i]), {k: v[i] for k, v in quantities.items()}, name)
+        dataclasses.replace(
+            _frame(content, i, slice(*bounds[i]), {k: v[i] for k, v in quantities.items()}, name),
+            tags=tags[i],
+        )
         for i in range(count)
     ]
+
+
+def _tags(content: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """The tags of every structure."""
+    told: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name in [n for n in TAGS if f"tags/{n}/present" in content]:
+        where = np.flatnonzero(content[f"tags/{name}/present"])
+        for index, value in zip(where, content[f"tags/{name}/values"], strict=True):
+            told[index][name] = value
+    return [read_tags(info) for info in told]
 
 
 def _frame(

@@ -175,6 +175,8 @@ class Frame:
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
         given: names of the inputs that the file gave; the others have their defaults.
+        tags: of a structure on a curve, the curve's name (``system``), ``distance`` in Å and what
+            else the file says of it; empty for others. No model reads them.
     """
 
     numbers: np.ndarray
@@ -193,6 +195,7 @@ class Frame:
     source: str = "structure"
     split: str = ""
     given: frozenset[str] = frozenset()
+    tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def boundary(self) -> Boundary:

@@ -12,25 +12,7 @@ from electrojax.models.prediction import Prediction
 from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.types import Batch
 from electrojax.training.residuals import REQUIRES, per_graph_to, residual
-
-UNITS: dict[str, tuple[str, float]] = {
-    "energy": ("meV/atom", 1e3),
-    "forces": ("meV/Å", 1e3),
-    "stress": ("meV/Å³", 1e3),
-    "dipole": ("me·Å", 1e3),
-    "polarization": ("me·Å", 1e3),
-    "charges": ("me", 1e3),
-    "multipoles": ("me·Å^l", 1e3),
-    "fermi_level": ("meV", 1e3),
-    "total_charge": ("me", 1e3),
-    "born_charges": ("e", 1.0),
-    "polarizability": ("e·Å²/V", 1.0),
-    "level_slope": ("e²/eV", 1.0),
-    "stability": ("1", 1.0),
-    "last_step": ("me", 1e3),
-    "legendre_gap": ("meV", 1e3),
-}
-"""Unit of the RMSE and MAE of a quantity, and the factor from the internal unit to it."""
+from electrojax.units import ERROR_UNITS
 
 FIELDS = (
     "loss_square",
@@ -159,7 +141,7 @@ class Sums:
         return all(math.isfinite(v) for term in self.terms.values() for v in term.values())
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """Returns the errors by name, such as ``valid/forces_rmse``, in the units of ``UNITS``.
+        """Returns the errors, such as ``valid/forces_rmse``, in the units of ``ERROR_UNITS``.
 
         RMSE = √(Σ Δ²/n), MAE = Σ |Δ|/n, R² = 1 − Σ Δ² / Σ (y − ȳ)², over exactly the n labelled
         entries of real atoms or structures, whether the charge solver converged or not;
@@ -179,7 +161,7 @@ class Sums:
         where the solver was not asked.
         """
         return {
-            f"scf/{name}": math.sqrt(term["square"] / term["entries"]) * UNITS[name][1]
+            f"scf/{name}": math.sqrt(term["square"] / term["entries"]) * ERROR_UNITS[name][1]
             for name, term in self.terms.items()
             if name in DIAGNOSTICS and term["entries"]
         }
@@ -202,7 +184,7 @@ def _errors(key: str, name: str, term: Mapping[str, float]) -> dict[str, float]:
     n = term["entries"]
     if not n:
         return {}
-    scale = UNITS[name.split("_l")[0] if name.startswith("multipoles") else name][1]
+    scale = ERROR_UNITS[name.split("_l")[0] if name.startswith("multipoles") else name][1]
     rmse = np.sqrt(term["square"] / n)
     found = {f"{key}_rmse": float(rmse * scale), f"{key}_mae": float(term["absolute"] / n * scale)}
     if term["reference_square"] > 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from electrojax.config.kinds import Tables
+from electrojax.config.kinds import Tables, default_tables
 from electrojax.config.resolve import LoadedRun, config_hash, load_run, resolved_yaml
 from electrojax.errors import ConfigError
 
@@ -327,6 +327,25 @@ def test_a_loss_of_what_the_solver_does_not_predict_is_refused(
     )
     message = refused(run_file, tables, "train.stages.1.loss={multipoles: 1}")
     assert message.startswith("--set #1  train.stages.1.loss.multipoles   solver kind")
+
+
+@pytest.mark.parametrize("response", ["polarizability", "born_charges"])
+def test_whatever_has_a_polarisation_can_be_trained_on_responses(
+    response: str, run_file: Path
+) -> None:
+    """With the real tables: of all kinds only `none` has no density."""
+    real = default_tables()
+    for kind in real.solvers:
+        options = [
+            f"model.solver={{kind: {kind}}}",
+            f"train.stages.0.loss={{energy: 1, {response}: 2}}",
+            "train.stages.1.loss={energy: 1}",
+        ]
+        if kind == "none":
+            assert f'"none" predicts no {response}' in refused(run_file, real, *options)
+        else:
+            loss = load_run(run_file, options, real).config.train.stages[0].loss
+            assert getattr(loss, response) == 2.0
 
 
 @pytest.mark.parametrize("value", ["null", "x", "-1", "1.5", "[]", "{}", "{kind: 3}", "[{x: 1}]"])

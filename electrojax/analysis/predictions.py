@@ -1,0 +1,189 @@
+"""The predictions of a run's last evaluation beside their labels, in one compact file."""
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electrojax.errors import DataError
+from electrojax.files import write_whole
+from electrojax.models.predict import StructurePrediction
+from electrojax.system.types import Frame
+
+PREDICTIONS, CURVES = "predictions.npz", "curves.npz"
+"""Names in a run folder: of the last evaluation, and of the structures of all splits that are
+points of a curve, if there are any."""
+
+FORMAT = 1
+MOST_ATOMS = 200_000
+"""Atoms that are kept; of larger sets, every so many-th structure."""
+
+PER_ATOM = ("forces", "charges")
+WIDTHS = {"energy": (), "forces": (3,), "charges": (), "dipole": (3,)}
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredPredictions:
+    """Labels and predictions of F structures with N atoms in all; what is missing is NaN.
+
+    Attributes:
+        in_all: structures of the whole set.
+        split: [F] train, valid or test.
+        numbers: [N] atomic numbers.
+        offsets: [F + 1]; structure f has the atoms ``offsets[f]`` to ``offsets[f + 1]``.
+        positions: [N, 3] Å.
+        fragment: [N] fragment indices, −1 where not given.
+        reference, predicted: by name: energy [F] eV relative to the atomic energies, forces [N, 3]
+            eV/Å, charges [N] e, dipole [F, 3] e·Å; ``reference`` has what is labelled somewhere,
+            ``predicted`` what the model predicts of that.
+        total_charge: [F] e.
+        converged: [F] whether the charge solver converged.
+        steps: [F] its iterations.
+        system: [F] what a structure is on a curve of; empty for none.
+        scan: [F] on which of several curves of it.
+        distance: [F] Å along it.
+        fragment_charges: [F, 2] e of the two parts far from each other.
+        image_charge: [F] e of an ion above a conductor.
+    """
+
+    in_all: int
+    split: np.ndarray
+    numbers: np.ndarray
+    offsets: np.ndarray
+    positions: np.ndarray
+    fragment: np.ndarray
+    reference: Mapping[str, np.ndarray]
+    predicted: Mapping[str, np.ndarray]
+    total_charge: np.ndarray
+    converged: np.ndarray
+    steps: np.ndarray
+    system: np.ndarray
+    scan: np.ndarray
+    distance: np.ndarray
+    fragment_charges: np.ndarray
+    image_charge: np.ndarray
+
+    def atoms(self, structure: int) -> slice:
+        """Returns where the atoms of a structure stand."""
+        return slice(int(self.offsets[structure]), int(self.offsets[structure + 1]))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """[F] atoms of each structure."""
+        return np.diff(self.offsets)
+
+
+def gather(
+    splits: Sequence[str],
+    frames: Sequence[Frame],
+    labels: Sequence[Mapping[str, np.ndarray]],
+    predictions: Sequence[StructurePrediction],
+    provides: Sequence[str],
+) -> StoredPredictions:
+    """Returns what is worth keeping of an evaluation.
+
+    Args:
+        splits: the split of each structure.
+        frames: the structures.
+        labels: of each, the energy relative to the atomic energies as in the predictions.
+        predictions: of each.
+        provides: the quantities that the model predicts.
+    """
+    kept = _kept([len(frame.numbers) for frame in frames])
+    chosen = [frames[i] for i in kept]
+    told, found = [labels[i] for i in kept], [predictions[i] for i in kept]
+    sizes = [len(frame.numbers) for frame in chosen]
+    labelled = [n for n in WIDTHS if any(n in label for label in told)]
+    return StoredPredictions(
+        in_all=len(frames),
+        split=np.array([splits[i] for i in kept], dtype=np.str_),
+        numbers=np.concatenate([frame.numbers for frame in chosen]).astype(np.int16),
+        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        positions=np.concatenate([frame.positions for frame in chosen]).astype(np.float32),
+        fragment=np.concatenate([_fragment(frame) for frame in chosen]).astype(np.int16),
+        reference={n: _column(n, [t.get(n) for t in told], sizes) for n in labelled},
+        predicted={
+            n: _column(n, [getattr(p, n) for p in found], sizes) for n in labelled if n in provides
+        },
+        total_charge=np.array([frame.total_charge for frame in chosen]),
+        converged=np.array([p.converged for p in found], dtype=bool),
+        steps=np.array([p.solver_steps for p in found], dtype=np.int32),
+        **_curve_columns([frame.tags for frame in chosen]),
+    )
+
+
+def _curve_columns(tags: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    return {
+        "system": np.array([t.get("system", "") for t in tags], dtype=np.str_),
+        "scan": np.array([t.get("scan", "") for t in tags], dtype=np.str_),
+        "distance": np.array([t.get("distance", np.nan) for t in tags]),
+        "fragment_charges": np.array([t.get("fragment_charges", (np.nan,) * 2) for t in tags]),
+        "image_charge": np.array([t.get("image_charge", np.nan) for t in tags]),
+    }
+
+
+def write_predictions(path: Path, stored: StoredPredictions) -> None:
+    """Writes predictions as a compressed archive of plain arrays, whole or not at all.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    plain: dict[str, Any] = {
+        f.name: np.asarray(getattr(stored, f.name))
+        for f in dataclasses.fields(stored)
+        if f.name not in ("reference", "predicted")
+    }
+    for side in ("reference", "predicted"):
+        plain |= {f"{side}/{name}": v for name, v in getattr(stored, side).items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, format=np.array(FORMAT), **plain)
+    write_whole(path, buffer.getvalue())
+
+
+def read_predictions(path: Path) -> StoredPredictions:
+    """Returns the predictions of a file.
+
+    Raises:
+        DataError: if it is damaged or of a newer format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            content: dict[str, Any] = {name: archive[name] for name in archive.files}
+        if content.pop("format") != FORMAT:
+            raise DataError(f"{path}: was written by another version of electrojax; update it")
+        sides: dict[str, Any] = {"reference": {}, "predicted": {}}
+        for name in [n for n in content if "/" in n]:
+            side, _, quantity = name.partition("/")
+            sides[side][quantity] = content.pop(name)
+        in_all = int(content.pop("in_all"))
+        return StoredPredictions(in_all=in_all, **sides, **content)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: is damaged ({error}); remove it, or run electrojax train --resume auto to "
+            "write it again"
+        ) from error
+
+
+def _kept(sizes: Sequence[int]) -> range:
+    """Indices of the structures to keep: all, or evenly spaced ones."""
+    every = max(1, -(-sum(sizes) // MOST_ATOMS))
+    return range(0, len(sizes), every)
+
+
+def _fragment(frame: Frame) -> np.ndarray:
+    return np.full(len(frame.numbers), -1) if frame.fragment is None else frame.fragment
+
+
+def _column(name: str, values: Sequence[Any], sizes: Sequence[int]) -> np.ndarray:
+    """One array over all structures, NaN where a structure has no value."""
+    per_atom, width = name in PER_ATOM, WIDTHS[name]
+    shapes = [(size, *width) if per_atom else (1, *width) for size in sizes]
+    parts = [
+        np.full(shape, np.nan) if value is None else np.asarray(value, float).reshape(shape)
+        for value, shape in zip(values, shapes)
+    ]
+    return np.concatenate(parts).astype(np.float64 if name == "energy" else np.float32)
