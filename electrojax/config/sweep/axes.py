@@ -36,6 +36,13 @@ class Axis:
     choices: tuple[Choice, ...] = ()
     range: Range | None = None
 
+    @property
+    def ends(self) -> tuple[Choice, ...]:
+        """Its variants, or those of the ends of its interval."""
+        if self.range is None:
+            return self.choices
+        return self.drawn(self.range.low), self.drawn(self.range.high)
+
     def drawn(self, value: int | float) -> Choice:
         """Returns the variant of a value out of the interval."""
         return Choice(_shown(value), ((_split(self.key), Entry(value, self.position)),))

@@ -19,7 +19,6 @@ from electrojax.config.sweep.schema import (
     QueueExecutor,
     TimedQueueExecutor,
 )
-from electrojax.errors import ConfigError
 
 RESOURCE = "point"
 """A worker's resource, of which a point takes one: one training process on one device."""
@@ -54,15 +53,23 @@ def open_client(executor: Executor, where: Provenance, folder: Path) -> Iterator
             with _connected(executor, where, distributed) as client:
                 yield client
             return
-        opened = _local(executor) if isinstance(executor, LocalExecutor) else None
-        cluster = opened or queue_cluster(executor, where, folder)
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        with (
+            _cluster(executor, where, folder) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
             if isinstance(executor, LocalExecutor):
                 client.register_plugin(_protected())
-            else:
-                # Jobs that reach their wall time are followed by others.
-                cluster.adapt(minimum_jobs=executor.jobs, maximum_jobs=executor.jobs)
             yield client
+
+
+def _cluster(executor: Executor, where: Provenance, folder: Path) -> Any:
+    if isinstance(executor, LocalExecutor):
+        return _local(executor)
+    assert isinstance(executor, QueueExecutor)
+    cluster = queue_cluster(executor, where, folder)
+    # Jobs that reach their wall time are followed by others.
+    cluster.adapt(minimum_jobs=executor.jobs, maximum_jobs=executor.jobs)
+    return cluster
 
 
 def _module(name: str, where: Provenance) -> Any:
@@ -73,10 +80,9 @@ def _module(name: str, where: Provenance) -> Any:
         raise where.error("executor", message) from None
 
 
-def _local(executor: Executor) -> Any:
+def _local(executor: LocalExecutor) -> Any:
     from distributed import LocalCluster
 
-    assert isinstance(executor, LocalExecutor)
     # Without a dashboard Dask still answers health checks over HTTP, on the loopback.
     quiet = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
     return LocalCluster(
@@ -124,13 +130,12 @@ def _connected(executor: DaskExecutor, where: Provenance, distributed: Any) -> I
         yield client
 
 
-def queue_cluster(executor: Executor, where: Provenance, folder: Path) -> Any:
+def queue_cluster(executor: QueueExecutor, where: Provenance, folder: Path) -> Any:
     """Returns the dask-jobqueue cluster of an executor; no job is submitted yet.
 
     Raises:
         ConfigError: if dask-jobqueue is missing, or there is no such network interface.
     """
-    assert isinstance(executor, QueueExecutor)
     jobqueue = _module("dask_jobqueue", where)
     names = {"slurm": "SLURM", "pbs": "PBS", "lsf": "LSF", "sge": "SGE", "htcondor": "HTCondor"}
     cluster = getattr(jobqueue, f"{names[executor.kind]}Cluster")
@@ -216,7 +221,7 @@ def local_devices(executor: Executor, where: Provenance) -> tuple[str, ...]:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns the numbers of the NVIDIA GPUs that an environment shows; none if JAX uses the CPU."""
+    """Returns the numbers of the NVIDIA GPUs of an environment; none if JAX uses the CPU."""
     if environment.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
         return ()
     shown = environment.get("CUDA_VISIBLE_DEVICES")

@@ -175,6 +175,8 @@ class Coordinator:
 
     def _outcome(self, point: Point, future: Any) -> Outcome:
         """How an attempt ended; a worker that died too often fails the point."""
+        if future.status in ("cancelled", "lost"):
+            raise DataError("the Dask scheduler was lost; `electrojax sweep run` again goes on")
         error = future.exception()
         if error is None:
             outcome: Outcome = future.result()
@@ -246,10 +248,14 @@ def run_sweep(
     except OSError as error:
         message = f"{folder}: cannot be made ({error.strerror}); choose another sweep.dir"
         raise DataError(message) from error
-    with Interruption() as interruption, lock_folder(folder, "sweep.name"), _heartbeat(folder):
-        with open_client(executor, sweep.provenance, folder) as client:
-            coordinator = Coordinator(sweep, work, client, report, command, devices)
-            coordinator.run(interruption)
+    with (
+        Interruption() as interruption,
+        lock_folder(folder, "sweep.name"),
+        _heartbeat(folder),
+        open_client(executor, sweep.provenance, folder) as client,
+    ):
+        coordinator = Coordinator(sweep, work, client, report, command, devices)
+        coordinator.run(interruption)
     if coordinator.failed:
         count = f"{coordinator.failed} point{'s' if coordinator.failed > 1 else ''}"
         message = f"{count} failed; `electrojax sweep status` tells why, the others are complete"

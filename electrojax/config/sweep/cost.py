@@ -101,7 +101,7 @@ def _search_lines(sweep: LoadedSweep) -> Iterator[str]:
         names = ", ".join(choice.name for choice in axis.choices)
         log = ", logarithmic" if drawn and drawn.log else ""
         yield f"{axis.key}: {f'{drawn.low:g} to {drawn.high:g}{log}' if drawn else names}"
-    first = {axis.key: (axis.choices or (axis.drawn(axis.range.low),))[0] for axis in sweep.axes}  # type: ignore[union-attr]
+    first = {axis.key: axis.ends[0] for axis in sweep.axes}
     cost = estimate(sweep.point(first), [])
     trials = sweep.config.search.trials if sweep.config.search else 0
     yield f"first corner: {_told(cost)}"

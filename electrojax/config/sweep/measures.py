@@ -26,10 +26,10 @@ GENERAL = (
 def check_measures(
     sweep: SweepConfig, where: Provenance, runs: Sequence[RunConfig], tables: Tables
 ) -> None:
-    """Checks that every metric of the report, and the search's, can be measured by some run.
+    """Checks that some run can have every metric of the report and of the search.
 
     Raises:
-        ConfigError: one line per metric that no run could have.
+        ConfigError: one line per metric that no run could have, or a mean over what is no axis.
     """
     able = {name for config in runs for name in measures(config, tables)}
     problems = []
@@ -37,6 +37,10 @@ def check_measures(
         if name not in able:
             entry = where.root.nearest(("report", "metrics", index))
             problems.append(Problem(entry.position, f"report.metrics.{index}", _none(name, able)))
+    over = sweep.report.mean_over
+    if over is not None and over not in sweep.axes:
+        message = f'"{over}" is not an axis; axes: {", ".join(sweep.axes) or "none"}'
+        problems.append(where.problem("report.mean_over", message))
     if sweep.search is not None and sweep.search.metric not in able:
         problems.append(where.problem("search.metric", _none(sweep.search.metric, able)))
     if problems:

@@ -151,16 +151,11 @@ def _combinations(axes: Sequence[Axis]) -> Iterator[Chosen]:
 
 def _corners(axes: Sequence[Axis]) -> Iterator[Chosen]:
     """Yields the first variant of every axis, and from there each axis alone to its others."""
-    ends = {
-        axis.key: axis.choices
-        or tuple(axis.drawn(value) for value in (axis.range.low, axis.range.high) if axis.range)
-        for axis in axes
-    }
-    first = {key: choices[0] for key, choices in ends.items()}
+    first = {axis.key: axis.ends[0] for axis in axes}
     yield first
-    for key, choices in ends.items():
-        for choice in choices[1:]:
-            yield {**first, key: choice}
+    for axis in axes:
+        for choice in axis.ends[1:]:
+            yield {**first, axis.key: choice}
 
 
 def _grid(sweep: LoadedSweep) -> Iterator[Chosen]:

@@ -196,7 +196,7 @@ class SweepConfig(Section):
     )
     report: Report = Field(default_factory=Report, description="what points are compared by")
     executor: Annotated[AnyExecutor, Field(discriminator="kind")] = Field(
-        default_factory=LocalExecutor, description="where points run"
+        default_factory=lambda: LocalExecutor(kind="local"), description="where points run"
     )
     search: Search | None = Field(default=None, description="mode search: the study")
 
@@ -220,14 +220,6 @@ class SweepConfig(Section):
             raise misplaced("search", "mode search needs search: {trials: ...}")
         if mode != "search" and self.search is not None:
             raise misplaced("search", f"belongs to mode search, not {mode}")
-        return self
-
-    @model_validator(mode="after")
-    def _means_over_an_axis(self) -> Self:
-        over = self.report.mean_over
-        if over is not None and over not in self.axes:
-            known = ", ".join(self.axes) or "none"
-            raise misplaced("report.mean_over", f'"{over}" is not an axis; axes: {known}')
         return self
 
 
