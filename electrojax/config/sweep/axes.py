@@ -12,7 +12,7 @@ from electrojax.config.document import Entry, Position
 from electrojax.config.layers import ConfigFile, find_beside, read_layers, replace_at
 from electrojax.config.problems import Problem, blocks_in, config_error, schema_problems
 from electrojax.config.schema import Stage, Train
-from electrojax.config.sweep.schema import RANGE, Range, is_dotted_key
+from electrojax.config.sweep.schema import ENDS, Range, is_dotted_key
 from electrojax.errors import ConfigError
 
 Setting = tuple[tuple[str, ...], Entry]
@@ -129,7 +129,7 @@ def _split(key: str) -> tuple[str, ...]:
 
 def _axis(key: str, entry: Entry, file: ConfigFile, schema: type[BaseModel], search: bool) -> Axis:
     blocks = _blocks(key, entry, schema)
-    if search and isinstance(entry.value, dict) and set(entry.value) <= RANGE and entry.value:
+    if search and isinstance(entry.value, dict) and ENDS & set(entry.value):
         return Axis(key, entry.position, range=_range(entry))
     choices = tuple(
         Choice(name, ((_split(key), _value(key, value, file, blocks)),))

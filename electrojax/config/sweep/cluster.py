@@ -25,6 +25,9 @@ RESOURCE = "point"
 
 LOOPBACK = "127.0.0.1"
 
+CONNECT = 10.0
+"""Seconds to wait for a running scheduler to answer."""
+
 
 @contextmanager
 def open_client(executor: Executor, where: Provenance, folder: Path) -> Iterator[Any]:
@@ -44,8 +47,7 @@ def open_client(executor: Executor, where: Provenance, folder: Path) -> Iterator
 
     settings = {
         "distributed.scheduler.allowed-failures": executor.retries,
-        "distributed.comm.timeouts.connect": "10s",
-        "distributed.admin.large-graph-warning-threshold": "1GB",
+        "distributed.comm.timeouts.connect": f"{CONNECT}s",
     }
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set(settings):
@@ -114,7 +116,7 @@ def _protected() -> Any:
 @contextmanager
 def _connected(executor: DaskExecutor, where: Provenance, distributed: Any) -> Iterator[Any]:
     try:
-        client = distributed.Client(executor.scheduler, set_as_default=False, timeout=10)
+        client = distributed.Client(executor.scheduler, set_as_default=False, timeout=CONNECT)
     except (OSError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"no Dask scheduler answers at {executor.scheduler} ({said})"
@@ -141,7 +143,7 @@ def queue_cluster(executor: QueueExecutor, where: Provenance, folder: Path) -> A
     cluster = getattr(jobqueue, f"{names[executor.kind]}Cluster")
     try:
         return cluster(**_job(executor, folder))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if executor.interface in str(error):
             raise where.error("executor.interface", str(error).splitlines()[0]) from None
         raise where.error("executor", str(error).splitlines()[0]) from None

@@ -223,7 +223,8 @@ class SweepConfig(Section):
         return self
 
 
-RANGE = frozenset({"low", "high", "log", "step"})
+ENDS = frozenset({"low", "high"})
+"""Keys of which a block that has one is an interval, in mode search."""
 
 
 class Range(Section):

@@ -78,7 +78,8 @@ def open_study(sweep: LoadedSweep) -> Any:
     study.sampler = optuna.samplers.TPESampler(
         seed=search.seed + len(study.trials), n_startup_trials=search.startup, constant_liar=True
     )
-    warmup = search.warmup_epochs
+    # Optuna counts steps from 0 and prunes from the first one after the warm-up.
+    warmup = search.warmup_epochs + 1
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=warmup)
     return study
 

@@ -109,7 +109,8 @@ def test_a_process_that_does_not_stop_is_killed(
     monkeypatch.setattr(attempt, "GRACE", 0.3)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     folder = PointFolder(task.folder)
-    thread = threading.Thread(target=run_attempt, args=(replace(task, command=(sys.executable, "-c", deaf)),))  # fmt: skip
+    task = replace(task, command=(sys.executable, "-c", deaf))
+    thread = threading.Thread(target=run_attempt, args=(task,))
     thread.start()
     until(lambda: folder.state().name == RUNNING)
     time.sleep(0.3)
@@ -150,7 +151,8 @@ def test_the_training_process_itself_holds_the_point(task: Task) -> None:
     folder = PointFolder(task.folder)
     handle = try_lock(folder.lock)
     assert handle is not None
-    child = subprocess.Popen([sys.executable, "-c", sleeper], stdout=subprocess.PIPE, pass_fds=(handle,))  # fmt: skip
+    command = [sys.executable, "-c", sleeper]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=(handle,))
     assert child.stdout is not None and child.stdout.readline() == b"up\n"
     os.close(handle)
     assert try_lock(folder.lock) is None
@@ -164,9 +166,9 @@ def test_the_training_process_itself_holds_the_point(task: Task) -> None:
 
 PARENT = """
 import subprocess, sys, os
-child = subprocess.Popen([sys.executable, "-m", "electrojax.config.sweep.bound", str(os.getpid()),
-                          sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"],
-                         stdout=subprocess.PIPE)
+sleep = "import time; print('up', flush=True); time.sleep(600)"
+bound = [sys.executable, "-m", "electrojax.config.sweep.bound", str(os.getpid())]
+child = subprocess.Popen([*bound, sys.executable, "-c", sleep], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
 child.wait()
@@ -185,8 +187,8 @@ def test_a_bound_process_dies_with_its_parent() -> None:
 
 
 def test_a_bound_process_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "electrojax.config.sweep.bound", "1", "touch", str(tmp_path / "x")]  # fmt: skip
-    assert subprocess.run(command).returncode == 1
+    bound = [sys.executable, "-m", "electrojax.config.sweep.bound", "1"]
+    assert subprocess.run([*bound, "touch", str(tmp_path / "x")]).returncode == 1
     assert not (tmp_path / "x").exists()
 
 

@@ -96,7 +96,8 @@ def test_an_axis_of_kinds_drops_the_options_of_other_kinds(sweep_file: Path) -> 
 def test_elements_of_lists_and_lists_themselves(sweep_file: Path) -> None:
     edited(sweep_file, "run.seed: [1, 2]", "train.stages.0.epochs: [5, 6]\n  run.seed: [1]")
     edited(sweep_file, "model.solver: {none: {kind: none}, scf: solver/scf}",
-           "model.solver: [{kind: non_scf}]\n  model.solver.receiver_widths: [[1.5], [1.5, 3.0]]")  # fmt: skip
+           "model.solver: [{kind: non_scf}]\n"
+           "  model.solver.receiver_widths: [[1.5], [1.5, 3.0]]")  # fmt: skip
     sweep = load_sweep(sweep_file)
     assert labels(sweep)[0] == "solver=non_scf receiver_widths=[1.5] epochs=5 seed=1"
     assert sweep.points[-1].run.config.model.solver.options()["receiver_widths"] == (1.5, 3.0)
@@ -145,7 +146,8 @@ REFUSED = {
     "unknown axis": (
         "  run.seed:",
         "  run.sede:",
-        'sweep.yaml:4 axes.run.sede unknown axis: no key "sede" in the training file; did you mean "seed"?',
+        'sweep.yaml:4 axes.run.sede unknown axis: no key "sede" in the training file; '
+        'did you mean "seed"?',
     ),
     "no such block": (
         "  run.seed:",
@@ -178,7 +180,7 @@ REFUSED = {
     "one configuration twice": (
         "none: {kind: none}, scf: solver/scf",
         "one: {kind: local}, two: {kind: local}",
-        "sweep.yaml:3 axes the points solver=one seed=1 and solver=two seed=1 are one configuration",
+        "sweep.yaml:3 axes the points solver=one seed=1 and solver=two seed=1 are one config",
     ),
     "base missing": (
         "base: base}",
@@ -208,7 +210,8 @@ REFUSED = {
     "a metric of no run": (
         "test/forces_rmse,",
         "test/froces_rmse,",
-        'sweep.yaml:5 report.metrics.0 no run of this sweep could measure "test/froces_rmse"; did you mean "test/forces_rmse"?',
+        'sweep.yaml:5 report.metrics.0 no run of this sweep could measure "test/froces_rmse"; '
+        'did you mean "test/forces_rmse"?',
     ),
     "a split of no run": (
         "scf/steps]",
