@@ -39,8 +39,7 @@ def open_client(executor: Executor, where: Provenance, folder: Path) -> Iterator
         folder: the sweep's folder, for the logs of jobs.
 
     Raises:
-        ConfigError: if a package is missing, the cluster cannot be reached, or its workers do not
-            have the resource.
+        ConfigError: if a package is missing, or the cluster cannot be reached.
     """
     distributed = _module("distributed", where)
     import dask
@@ -122,13 +121,6 @@ def _connected(executor: DaskExecutor, where: Provenance, distributed: Any) -> I
         message = f"no Dask scheduler answers at {executor.scheduler} ({said})"
         raise where.error("executor.scheduler", message) from None
     with client:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        if workers and not any(worker["resources"].get(RESOURCE) for worker in workers):
-            message = (
-                f"none of its {len(workers)} workers has the resource {RESOURCE}; start them with "
-                f"`dask worker {executor.scheduler} --nthreads 1 --resources {RESOURCE}=1`"
-            )
-            raise where.error("executor.scheduler", message)
         yield client
 
 
@@ -175,10 +167,21 @@ def _job(executor: QueueExecutor, folder: Path) -> dict[str, Any]:
     return timed if executor.account is None else {**timed, charged: executor.account}
 
 
-def capacity(client: Any) -> int:
-    """Returns how many points the workers that are there can train at once."""
+def capacity(client: Any, where: Provenance) -> int:
+    """Returns how many points the workers that are there can train at once.
+
+    Raises:
+        ConfigError: if there are workers, none of which ever takes a point.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return int(sum(worker["resources"].get(RESOURCE, 0) for worker in workers))
+    points = int(sum(worker["resources"].get(RESOURCE, 0) for worker in workers))
+    if workers and not points:
+        message = (
+            f"none of the {len(workers)} workers has the resource {RESOURCE}; start them with "
+            f"`dask worker {client.scheduler.address} --nthreads 1 --resources {RESOURCE}=1`"
+        )
+        raise where.error("executor.scheduler", message)
+    return points
 
 
 def point_environment(executor: Executor, folder: Path) -> dict[str, str]:

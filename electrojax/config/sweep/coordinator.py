@@ -108,7 +108,7 @@ class Coordinator:
         """
         told = False
         while not interruption.requested:
-            free = capacity(self._client)
+            free = capacity(self._client, self._sweep.provenance)
             if not free and not told:
                 self._report("waiting for workers")
             told = not free

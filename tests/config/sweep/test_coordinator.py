@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import pytest
 
 from electrojax.config.sweep import cluster, coordinator, verbs
 from electrojax.config.sweep.points import load_sweep
-from electrojax.config.sweep.state import FAILED, FINISHED, STOPPED, PointFolder
+from electrojax.config.sweep.state import FAILED, FINISHED, RUNNING, STOPPED, PointFolder
 from electrojax.errors import ConfigError, ConvergenceError, DataError
 from electrojax.locking import lock_folder
 
@@ -192,6 +191,7 @@ def test_a_killed_coordinator_leaves_no_orphan_and_the_next_one_goes_on(sweep_fi
         first.kill()
         first.wait()
         until(lambda: not trainings(), 10)
+        until(lambda: RUNNING not in states(sweep_file).values(), 10)  # the workers die, too
     before, found = begins(), states(sweep_file)
     assert Counter(found.values())[STOPPED] == 2
     run(sweep_file)
@@ -271,7 +271,6 @@ def test_workers_of_a_running_scheduler_and_a_coordinator_that_vanishes(
 def test_a_scheduler_whose_workers_lack_the_resource(sweep_file: Path) -> None:
     with dask_cluster(None) as address:
         edited(sweep_file, "kind: local, workers: 2", f'kind: dask, scheduler: "{address}"')
-        time.sleep(6)
         with pytest.raises(
             ConfigError, match="has the resource point; start them with `dask worker"
         ):
