@@ -173,7 +173,9 @@ def capacity(client: Any, where: Provenance) -> int:
     Raises:
         ConfigError: if there are workers, none of which ever takes a point.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    # Not scheduler_info, whose answer a periodic update of the client may replace by an empty one.
+    identity = client.sync(client.scheduler.identity, n_workers=-1)
+    workers = identity["workers"].values()
     points = int(sum(worker["resources"].get(RESOURCE, 0) for worker in workers))
     if workers and not points:
         message = (

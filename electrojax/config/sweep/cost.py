@@ -1,36 +1,44 @@
 """What the points of a sweep cost: an estimate, and what it rests on."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from electrojax.config.resolve import resolved
+from electrojax.config.schema import RunConfig
 from electrojax.config.sweep.points import LoadedSweep, Point
 from electrojax.config.sweep.state import ENDED, PointFolder
 from electrojax.errors import ElectrojaxError
 
-MS_PER_FEATURE = {"light": 3.0e-4, "mace": 2.0e-3}
-"""Milliseconds of a training step per edge, channel and layer, without charges."""
+MS_PER_FEATURE = {"light": 1.2e-4, "mace": 1.0e-3}
+"""Milliseconds of a training step per edge, channel and layer, without charges, on one core."""
 
-SOLVER_FACTORS = {
-    "none": 1.0,
-    "local": 1.2,
-    "split": 1.4,
-    "latent": 1.2,
-    "qeq": 1.6,
-    "functional": 2.5,
-    "scf": 2.5,
-    "non_scf": 2.0,
+COMPILE_S = {"light": 11.0, "mace": 40.0}
+"""Seconds of compilation of training and validation, without charges."""
+
+SOLVERS = {
+    "none": (1.0, 1.0),
+    "local": (1.3, 1.7),
+    "split": (2.2, 2.0),
+    "latent": (1.2, 1.7),
+    "qeq": (1.3, 2.3),
+    "functional": (2.6, 4.6),
+    "scf": (1.4, 2.8),
+    "non_scf": (4.4, 5.6),
 }
-"""Cost of a step with a solver beside that without charges."""
+"""Cost of a step and of compilation with a solver, beside those without charges."""
 
-COMPILE_S = {"light": 20.0, "mace": 60.0}
-"""Seconds of compilation and start of a run."""
+START_S = 15.0
+"""Seconds of start, checkpoints, the final evaluation and plots."""
+VALIDATION = 1.2
+"""Time of an epoch over that of its steps."""
 
 BASIS = (
-    "steps x a table measured with the built-in sets on 2 cores of an AMD EPYC, within a factor 3"
+    "times: steps x a table of step and compile times, measured for ion_water on one core of an "
+    "AMD EPYC; within a factor of 2 there, otherwise an order of magnitude"
 )
-MEASURED = "steps x the mean step of finished points that differ in the seed alone"
+MEASURED = "times marked *: steps x the mean step of finished points that differ in the seed alone"
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Cost:
     @property
     def seconds(self) -> float:
         """Of the whole run."""
-        return self.overhead_s + 1e-3 * self.steps * self.step_ms
+        return self.overhead_s + 1e-3 * self.steps * self.step_ms * VALIDATION
 
 
 def plan_lines(sweep: LoadedSweep) -> Iterator[str]:
@@ -88,9 +96,9 @@ def _summary(
     yield f"{left} of one worker"
     known = [cost for cost in costs if isinstance(cost, Cost)]
     if any(not cost.measured for cost in known):
-        yield f"times: {BASIS}"
+        yield BASIS
     if any(cost.measured for cost in known):
-        yield f"times marked *: {MEASURED}"
+        yield MEASURED
     if impossible:
         yield f"{impossible} of them cannot be trained as they are, and will fail alone"
 
@@ -110,7 +118,7 @@ def _search_lines(sweep: LoadedSweep) -> Iterator[str]:
             f"{trials} trials in {sweep.folder}; about {_time(trials * cost.seconds)} of one "
             "worker if all were like it and none were pruned"
         )
-        yield f"times: {BASIS}"
+        yield BASIS
 
 
 def _group(point: Point) -> str:
@@ -144,20 +152,27 @@ def estimate(point: Point, finished: list[PointFolder]) -> Cost | str:
     batch, _ = next(iter(loader.epoch(0)))
     shapes = jax.eval_shape(lambda: job.potential.init(0, batch.system))
     epochs = sum(stage.epochs for stage in config.train.stages)
-    backbone = config.model.backbone
-    options = backbone.options()
-    width = options.get("channels", 32) * options.get("layers", 2)
-    features = float(batch.system.n_edges * width)
-    factor = SOLVER_FACTORS.get(config.model.solver.kind, 2.0)
+    step_ms, compile_s = _table(config, batch.system.n_edges)
     cost = Cost(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
         frames=len(job.frames["train"]),
         epochs=epochs,
         steps=epochs * len(loader),
-        step_ms=features * MS_PER_FEATURE.get(backbone.kind, 1e-3) * factor,
-        overhead_s=COMPILE_S.get(backbone.kind, 60.0),
+        step_ms=step_ms,
+        overhead_s=START_S + compile_s,
     )
     return _measured(cost, finished)
+
+
+def _table(config: RunConfig, edges: int) -> tuple[float, float]:
+    """Milliseconds of a step and seconds of compilation, from the tables."""
+    backbone = config.model.backbone
+    options = backbone.options()
+    features = edges * options.get("channels", 32) * options.get("layers", 2)
+    step, compilation = SOLVERS.get(config.model.solver.kind, (2.0, 3.0))
+    per_feature = MS_PER_FEATURE.get(backbone.kind, MS_PER_FEATURE["mace"])
+    compiled = COMPILE_S.get(backbone.kind, COMPILE_S["mace"])
+    return features * per_feature * step, compiled * compilation
 
 
 def _measured(cost: Cost, finished: list[PointFolder]) -> Cost:
@@ -168,15 +183,9 @@ def _measured(cost: Cost, finished: list[PointFolder]) -> Cost:
         return cost
     steps = [record["time/step_ms"] for run in records for record in run]
     compiled = [sum(record.get("time/compile_s", 0.0) for record in run) for run in records]
-    return Cost(
-        cost.parameters,
-        cost.frames,
-        cost.epochs,
-        cost.steps,
-        sum(steps) / len(steps),
-        10.0 + sum(compiled) / len(compiled),
-        True,
-    )
+    overhead = START_S + sum(compiled) / len(compiled)
+    mean = sum(steps) / len(steps)
+    return dataclasses.replace(cost, step_ms=mean, overhead_s=overhead, measured=True)
 
 
 def _told(cost: Cost | str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from electrojax.config.sweep.attempt import Outcome
 from electrojax.config.sweep.axes import Axis, Choice
 from electrojax.config.sweep.coordinator import run_sweep, write_index
-from electrojax.config.sweep.points import LoadedSweep, Point
+from electrojax.config.sweep.points import LoadedSweep, Point, label
 from electrojax.config.sweep.schema import Search
 from electrojax.config.sweep.state import FAILED, FINISHED, PRUNED, PointFolder
 from electrojax.errors import ConfigError
@@ -217,6 +217,10 @@ class Trials:
         self._open(number).set_user_attr(REASON, reason)
         self._study.tell(number, state=TrialState.FAIL)
 
+    def unable(self, trial: Any) -> bool:
+        """Returns whether the variants of a trial are no valid configuration together."""
+        return self._try(trial) is None
+
     def _try(self, trial: Any) -> Point | None:
         try:
             return self.point_of(trial)
@@ -230,6 +234,18 @@ class Trials:
             ConfigError: its combination of variants is not a valid configuration.
         """
         return self._sweep.point({a.key: _choice(a, trial.params[a.key]) for a in self._sweep.axes})
+
+
+def impossible(sweep: LoadedSweep) -> list[tuple[str, str, str]]:
+    """Returns number, variants and reason of the trials that could not be points."""
+    if not sweep.folder.exists():
+        return []
+    found, trials = [], Trials(sweep, study := open_study(sweep), lambda line: None)
+    for trial in study.trials:
+        if REASON in trial.user_attrs and trials.unable(trial):
+            words = label({key: str(value) for key, value in trial.params.items()})
+            found.append((f"trial {trial.number}", words, str(trial.user_attrs[REASON])))
+    return found
 
 
 def distribution(axis: Axis) -> Any:

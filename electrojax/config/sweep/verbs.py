@@ -6,7 +6,7 @@ from pathlib import Path
 
 from electrojax.config.sweep.coordinator import Listed, run_sweep, write_index
 from electrojax.config.sweep.points import LoadedSweep, label, load_sweep
-from electrojax.config.sweep.state import PointFolder, State
+from electrojax.config.sweep.state import FAILED, PointFolder, State
 from electrojax.locking import LOCK, is_locked
 from electrojax.typing import Reporter
 
@@ -75,8 +75,14 @@ def states(sweep: LoadedSweep) -> list[tuple[str, str, State]]:
     """Returns name, label and state of every point; in mode search of those that were tried."""
     if sweep.config.search is None:
         return [(p.name, p.label, PointFolder(p.folder).state()) for p in sweep.points]
+    from electrojax.config.sweep.search import impossible
+
     folders = [PointFolder(file.parent) for file in sorted(sweep.folder.glob("*/point.json"))]
-    return [(f.path.name, label(f.told().get("values", {})), f.state()) for f in folders]
+    rows = [(f.path.name, label(f.told().get("values", {})), f.state()) for f in folders]
+    return [
+        *rows,
+        *((name, words, State(FAILED, reason=why)) for name, words, why in impossible(sweep)),
+    ]
 
 
 def _row(name: str, words: str, state: State) -> str:

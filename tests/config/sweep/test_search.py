@@ -149,6 +149,11 @@ def test_a_failed_point_and_an_impossible_combination_fail_alone(search_file: Pa
     assert len(study.trials) == 20
     assert "exit 3: not finite" in reasons
     assert any("train.stages.0.gradient" in reason for reason in reasons)
+    lines: list[str] = []
+    verbs.status(search_file, [], lines.append)
+    assert any(
+        line.startswith("trial ") and "gradient=direct  (sweep.yaml:4" in line for line in lines
+    )
 
 
 def test_a_search_end_to_end(search_file: Path) -> None:
