@@ -48,11 +48,27 @@ def run(
 
         run_search(sweep, report, command)
         return
+    _check_data(sweep)
     work = Listed(sweep.points)
     write_index(sweep, sweep.points)
     if len(work):
         run_sweep(sweep, work, report, command)
     report(f"{sweep.folder}: all {len(sweep.points)} points are complete")
+
+
+def _check_data(sweep: LoadedSweep) -> None:
+    """Points that are complete must have been trained on the data of today.
+
+    Raises:
+        DataError: a file changed since; its points would be compared with those of another file.
+    """
+    from electrojax.config.folder import check_same_data, data_digests
+
+    otherwise = "move that folder away to train the point again"
+    for point in sweep.points:
+        environment = point.folder / "environment.json"
+        if environment.exists():
+            check_same_data(data_digests(point.run.config), environment, otherwise)
 
 
 def status(path: Path, overrides: Sequence[str], report: Reporter) -> None:

@@ -314,3 +314,12 @@ def test_a_real_training(sweep_file: Path) -> None:
     lines.clear()
     verbs.plan(sweep_file, [], lines.append)
     assert any(line.endswith("s*") for line in lines)  # the estimate now rests on these runs
+
+
+def test_complete_points_of_other_data_are_not_passed_off(sweep_file: Path) -> None:
+    point = load_sweep(sweep_file).points[1]
+    point.folder.mkdir(parents=True)
+    (point.folder / "environment.json").write_text('{"data": {"/old/place.xyz": "0123"}}')
+    with pytest.raises(DataError, match=f"is not the file that {point.folder} was trained on"):
+        run(sweep_file)
+    assert not (FOLDER / "journal").exists()
