@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _cluster(executor: Executor, where: Provenance, folder: Path) -> Any:
 
 def _module(name: str, where: Provenance) -> Any:
     try:
-        return __import__(name)
+        return import_module(name)
     except ImportError as error:
         message = f"needs the package {error.name}: pip install 'electrojax[sweep]'"
         raise where.error("executor", message) from None

@@ -263,7 +263,10 @@ def run_sweep(
 
 
 def write_index(sweep: LoadedSweep, points: Sequence[Point]) -> None:
-    """Writes `sweep.json`: axes, points and what to report, for those who compare them."""
+    """Writes `sweep.json`: axes, points and what to report, for those who compare them.
+
+    Beside it goes `sweep.yaml`, the file as given.
+    """
     index = {
         "name": sweep.config.sweep.name,
         "mode": sweep.config.sweep.mode,
@@ -271,4 +274,5 @@ def write_index(sweep: LoadedSweep, points: Sequence[Point]) -> None:
         "report": sweep.config.report.model_dump(mode="json"),
         "points": [{"name": point.name, "values": dict(point.values)} for point in points],
     }
+    write_whole(sweep.folder / "sweep.yaml", sweep.file.path.read_bytes())
     write_whole(sweep.folder / "sweep.json", (json.dumps(index, indent=1) + "\n").encode())

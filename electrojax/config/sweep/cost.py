@@ -76,10 +76,11 @@ def plan_lines(sweep: LoadedSweep) -> Iterator[str]:
         return
     costs: dict[str, Cost | str] = {}
     total, impossible = 0.0, 0
-    for point in sweep.points:
-        key = _group(point)
+    groups = [_group(point) for point in sweep.points]
+    for point, key in zip(sweep.points, groups):
         if key not in costs:
-            costs[key] = estimate(point, _siblings(sweep, key))
+            mates = [p for p, group in zip(sweep.points, groups) if group == key]
+            costs[key] = estimate(point, _finished(mates))
         cost, state = costs[key], PointFolder(point.folder).state().name
         yield f"{point.name}  {state:<8}  {point.label}\n    {_told(cost)}"
         if isinstance(cost, str):
@@ -128,8 +129,8 @@ def _group(point: Point) -> str:
     return json.dumps(data, sort_keys=True)
 
 
-def _siblings(sweep: LoadedSweep, group: str) -> list[PointFolder]:
-    folders = [PointFolder(p.folder) for p in sweep.points if _group(p) == group]
+def _finished(points: list[Point]) -> list[PointFolder]:
+    folders = [PointFolder(point.folder) for point in points]
     return [folder for folder in folders if folder.final() is not None]
 
 

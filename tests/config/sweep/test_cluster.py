@@ -1,6 +1,7 @@
 """Jobs of batch systems up to the submission script, and what a training process is given."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_an_interface_must_be_named(sweep_file: Path) -> None:
 
 def test_a_missing_package(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = load_sweep(sweep_file)
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(
             ConfigError, match=r"^sweep.yaml:6  executor   needs the package distributed"
