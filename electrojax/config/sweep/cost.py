@@ -93,8 +93,10 @@ def plan_lines(sweep: LoadedSweep) -> Iterator[str]:
 def _summary(
     sweep: LoadedSweep, total: float, impossible: int, costs: list[Cost | str]
 ) -> Iterator[str]:
-    left = f"{len(sweep.points)} points in {sweep.folder}; what is left takes about {_time(total)}"
-    yield f"{left} of one worker"
+    yield (
+        f"{len(sweep.points)} points in {sweep.folder}; what is left takes about {_time(total)} of "
+        f"one worker{_together(sweep, total)}"
+    )
     known = [cost for cost in costs if isinstance(cost, Cost)]
     if any(not cost.measured for cost in known):
         yield BASIS
@@ -102,6 +104,12 @@ def _summary(
         yield MEASURED
     if impossible:
         yield f"{impossible} of them cannot be trained as they are, and will fail alone"
+
+
+def _together(sweep: LoadedSweep, seconds: float) -> str:
+    executor = sweep.config.executor
+    workers = getattr(executor, "workers", getattr(executor, "jobs", 1))
+    return f", {_time(seconds / workers)} of {workers}" if workers > 1 else ""
 
 
 def _search_lines(sweep: LoadedSweep) -> Iterator[str]:
