@@ -11,12 +11,45 @@ from electrojax.errors import DataError
 LOCK = ".lock"
 
 
+def try_lock(path: str | os.PathLike) -> int | None:
+    """Returns the descriptor of a file locked for this process, or None while another holds it.
+
+    A process started with the descriptor holds the lock too: it is free when all have closed it,
+    however they ended.
+
+    Raises:
+        DataError: if the file cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def is_locked(path: str | os.PathLike) -> bool:
+    """Returns whether some process holds the lock of a file, which need not exist."""
+    if not os.path.exists(path):
+        return False
+    handle = try_lock(path)
+    if handle is None:
+        return True
+    os.close(handle)
+    return False
+
+
 @contextmanager
-def lock_folder(folder: str | os.PathLike) -> Iterator[None]:
+def lock_folder(folder: str | os.PathLike, otherwise: str = "run.name") -> Iterator[None]:
     """Holds a folder for this process; the system frees it when the process ends, however it ends.
 
     Args:
         folder: the run folder; it must exist.
+        otherwise: the key that would choose another folder, for the error.
 
     Raises:
         DataError: if another process holds it, naming that process, or it cannot be written.
@@ -33,7 +66,7 @@ def lock_folder(folder: str | os.PathLike) -> Iterator[None]:
         os.close(handle)
         raise DataError(
             f"{folder}: another electrojax process (pid {holder}) is using it; wait for it to end, "
-            "or choose another run.name"
+            f"or choose another {otherwise}"
         ) from None
     try:
         os.ftruncate(handle, 0)

@@ -193,8 +193,11 @@ class Suite:
     def _attempt(self, task: str, name: str, atoms: int) -> dict:
         """Returns what one size takes, or that it fails; the last success is what stays."""
         try:
-            return self._size(task, atoms, name, whole_device=True, timeout=ATTEMPT_S)
+            found = self._size(task, atoms, name, whole_device=True, timeout=ATTEMPT_S)
+            say(f"{task} {name}: {atoms} atoms in {found['ms']:.0f} ms, {found}")
+            return found
         except EngineError as error:
+            say(f"{task} {name}: {atoms} atoms fail: {error}")
             return {"fails_at": atoms, "why": str(error)[:200]}
 
     def left_out(self) -> list[dict]:
@@ -220,6 +223,7 @@ class Suite:
 
     def _task(self, task: str, engines: dict[str, Remote]) -> dict[str, dict]:
         """Times one task of all engines in turn; what fails says why."""
+        say(f"{task}: {', '.join(engines)}")
         workload = self._workload(*BOXES[task])
         weights = self.weights
         found: dict[str, dict] = {}
@@ -239,6 +243,10 @@ class Suite:
                 time.sleep(PAUSE_S)
                 times[name].append(engines[name].ask("call", task=task))
         for name in alive:
+            say(
+                f"{task} {name}: first {found[name][f'{task}_first_s']:.1f} s, then "
+                f"{min(call['ms'] for call in times[name]):.1f} ms"
+            )
             found[name] |= _summary(task, times[name], found[name])
             found[name] |= _prefixed(task, engines[name].ask("memory", task=task))
             if task == "forces" and not name.startswith("mlip"):
@@ -333,6 +341,11 @@ def _stacked(boxes: list[tuple]) -> dict[str, np.ndarray]:
 
 def _text(model: dict) -> str:
     return json.dumps(model)
+
+
+def say(what: str) -> None:
+    """Tells at once what is going on, so that a run that is cut off has shown something."""
+    print(time.strftime("%H:%M:%S"), what, file=sys.stderr, flush=True)
 
 
 def _tried(call: Any) -> dict:

@@ -12,7 +12,7 @@ EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
 
 def app() -> typer.Typer:
     """Returns the command-line application with every verb."""
-    from electrojax.cli import data, evaluate, import_model, info, init, md, report, train
+    from electrojax.cli import data, evaluate, import_model, info, init, md, report, sweep, train
 
     application = typer.Typer(
         name="electrojax",
@@ -27,6 +27,7 @@ def app() -> typer.Typer:
     application.command()(report.report)
     application.command("import")(import_model.import_model)
     application.add_typer(data.app, name="data")
+    application.add_typer(sweep.app, name="sweep")
     return application
 
 

@@ -72,7 +72,15 @@ def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
     Raises:
         ConfigError, DataError: whatever is wrong, before anything is written.
     """
-    run = load_run(path, overrides)
+    return build_job(load_run(path, overrides))
+
+
+def build_job(run: LoadedRun) -> Job:
+    """Reads the data of a checked configuration and builds what it describes.
+
+    Raises:
+        ConfigError, DataError: whatever is wrong, before anything is written.
+    """
     run.require_data_files()
     _require_loggers(run)
     configure_precision(run.config.run.precision)

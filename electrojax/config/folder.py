@@ -14,6 +14,7 @@ from typing import Any
 from electrojax.config.build import Job
 from electrojax.config.describe import coulomb_sums
 from electrojax.config.resolve import resolved_yaml
+from electrojax.config.schema import RunConfig
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
 from electrojax.files import write_whole
@@ -82,7 +83,7 @@ def _prepare(job: Job) -> bool:
     existed = (folder / "resolved.yaml").exists()
     if existed:
         _check_same(job, folder)
-        _check_same_data(now["data"], folder / "environment.json")
+        check_same_data(now["data"], folder / "environment.json")
     write_whole(folder / "config.yaml", job.run.files[0].read_bytes())
     write_whole(folder / "environment.json", (json.dumps(now, indent=1) + "\n").encode())
     write_whole(folder / "resolved.yaml", resolved_yaml(job.run.config).encode())
@@ -95,7 +96,6 @@ def environment(job: Job) -> dict[str, Any]:
 
     from electrojax import __version__
 
-    paths = {str(resolve_source(p)) for p in _data_paths(job)}
     return {
         "electrojax": __version__,
         "commit": _commit(),
@@ -104,7 +104,7 @@ def environment(job: Job) -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
         "command": sys.argv,
-        "data": {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in sorted(paths)},
+        "data": data_digests(job.run.config),
         "coulomb": coulomb_sums(job),
         "warnings": list(job.warnings),
     }
@@ -131,8 +131,19 @@ def _check_same(job: Job, folder: Path) -> None:
             )
 
 
-def _check_same_data(now: Mapping[str, str], path: Path) -> None:
-    """A resumed run must read the same files, wherever they are now."""
+def check_same_data(
+    now: Mapping[str, str], path: Path, otherwise: str = "choose another run.name"
+) -> None:
+    """Checks that a run goes on with the files that it read before, wherever they are now.
+
+    Args:
+        now: SHA-256 by path.
+        path: the run's environment.json.
+        otherwise: what else can be done, for the error.
+
+    Raises:
+        DataError: a file is another one.
+    """
     try:
         before = json.loads(path.read_text())["data"]
     except (OSError, ValueError, KeyError):
@@ -141,13 +152,16 @@ def _check_same_data(now: Mapping[str, str], path: Path) -> None:
     if changed:
         raise DataError(
             f"{changed[0]}: is not the file that {path.parent} was trained on (its SHA-256 "
-            "changed); restore it, or choose another run.name"
+            f"changed); restore it, or {otherwise}"
         )
 
 
-def _data_paths(job: Job) -> list[str]:
-    data = job.run.config.data
-    return [s.path for s in (data.train, data.valid, data.test) if s is not None]
+def data_digests(config: RunConfig) -> dict[str, str]:
+    """Returns the SHA-256 of every data file of a run, by path."""
+    data = config.data
+    sources = [source.path for source in (data.train, data.valid, data.test) if source is not None]
+    paths = sorted({str(resolve_source(path)) for path in sources})
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
 def _version(package: str) -> str:

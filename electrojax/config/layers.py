@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -92,6 +92,24 @@ def _included(include: Entry) -> list[Entry]:
 
 
 def _find_include(name: Entry, file: ConfigFile, chain: tuple[ConfigFile, ...]) -> ConfigFile:
+    found = find_beside(name, file, "include")
+    if any(found.path.resolve() == earlier.path.resolve() for earlier in chain):
+        names = " -> ".join(item.source for item in (*chain, found))
+        raise ConfigError(f"{name.position}  include   files include each other: {names}")
+    return found
+
+
+def find_beside(name: Entry, file: ConfigFile, path: str) -> ConfigFile:
+    """Returns the file that a configuration names: beside that file, else among the shipped ones.
+
+    Args:
+        name: the name as written, with or without `.yaml`.
+        file: where it was written.
+        path: the dotted key that it is the value of, for the error.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
     wanted = Path(str(name.value))
     found = _existing(file.path.parent, wanted, file.source) or _existing(PACKAGE_CONFIGS, wanted)
     if found is None:
@@ -100,10 +118,7 @@ def _find_include(name: Entry, file: ConfigFile, chain: tuple[ConfigFile, ...]) 
             f'; did you mean "{near[0]}"?' if near else f"; shipped: {', '.join(shipped_configs())}"
         )
         place = f"no file {wanted} beside {file.source} or among the shipped configurations"
-        raise ConfigError(f"{name.position}  include   {place}{hint}")
-    if any(found.path.resolve() == earlier.path.resolve() for earlier in chain):
-        names = " -> ".join(item.source for item in (*chain, found))
-        raise ConfigError(f"{name.position}  include   files include each other: {names}")
+        raise ConfigError(f"{name.position}  {path}   {place}{hint}")
     return found
 
 
@@ -128,6 +143,17 @@ def merge(earlier: Entry, later: Entry) -> Entry:
     for key, entry in later.value.items():
         merged[key] = merge(merged[key], entry) if key in merged else entry
     return Entry(merged, later.position)
+
+
+def replace_at(entry: Entry, keys: tuple[str, ...], value: Entry) -> Entry:
+    """Returns a document with the value of a dotted key replaced whole, blocks included.
+
+    A `kind` alone still merges, and drops the block of another kind, as `--set` does.
+
+    Raises:
+        ConfigError: the key leads through a value or outside a list.
+    """
+    return _set(entry, keys, value, (), lambda earlier, later: later)
 
 
 def apply_overrides(entry: Entry, overrides: Sequence[str]) -> Entry:
@@ -156,12 +182,18 @@ def _parse(text: str, number: int, here: Path) -> tuple[tuple[str, ...], Entry]:
     return keys, parse_value(value, position)
 
 
-def _set(entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ...]) -> Entry:
+Join = Callable[[Entry, Entry], Entry]
+"""How a new value meets the one that stands in its place."""
+
+
+def _set(
+    entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ...], join: Join = merge
+) -> Entry:
     if not keys:
-        return merge(entry, value)
+        return join(entry, value)
     key, rest, here = keys[0], keys[1:], (*above, keys[0])
     if isinstance(entry.value, list):
-        return _set_item(entry, keys, value, above)
+        return _set_item(entry, keys, value, above, join)
     if not isinstance(entry.value, dict):
         name, where = ".".join(above), entry.position
         message = f"{name} is a value, not a block of keys ({where})"
@@ -169,11 +201,13 @@ def _set(entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ..
     if (key, rest) == ("kind", ()):
         return merge(entry, Entry({"kind": value}, value.position))
     child = entry.value.get(key)
-    new = _nest(rest, value) if child is None else _set(child, rest, value, here)
+    new = _nest(rest, value) if child is None else _set(child, rest, value, here, join)
     return Entry({**entry.value, key: new}, entry.position)
 
 
-def _set_item(entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ...]) -> Entry:
+def _set_item(
+    entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[str, ...], join: Join
+) -> Entry:
     items = list(entry.value) if isinstance(entry.value, list) else []
     index = int(keys[0]) if keys[0].isdecimal() else len(items)
     if index >= len(items):
@@ -181,7 +215,7 @@ def _set_item(entry: Entry, keys: tuple[str, ...], value: Entry, above: tuple[st
         name, where = ".".join(above), entry.position
         message = f"{name} is a list of {count}, counted from 0 ({where}); there is no {keys[0]}"
         raise ConfigError(f"{value.position}  {'.'.join((*above, *keys))}   {message}")
-    items[index] = _set(items[index], keys[1:], value, (*above, keys[0]))
+    items[index] = _set(items[index], keys[1:], value, (*above, keys[0]), join)
     return Entry(items, entry.position)
 
 

@@ -87,6 +87,26 @@ def load_run(
     """
     file = find_file(path)
     document, files = read_layers(file, overrides)
+    return load_document(document, file, files, tables)
+
+
+def load_document(
+    document: Entry,
+    file: ConfigFile,
+    files: Sequence[ConfigFile],
+    tables: Tables | None = None,
+) -> LoadedRun:
+    """Returns the configuration of a training document that is laid together already.
+
+    Args:
+        document: what was read, layers and overrides applied.
+        file: whose name a run without one has.
+        files: all that were read.
+        tables: the backbones and solvers to know; electrojax's own where not given.
+
+    Raises:
+        ConfigError: one line for everything that is wrong.
+    """
     tables = default_tables() if tables is None else tables
     schema = run_schema(tables)
     root, flat = _staged(_absolute(_named(document, file), schema))
