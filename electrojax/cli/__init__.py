@@ -1,5 +1,6 @@
 """The command line: one short file per verb, heavy imports inside the verb."""
 
+import os
 import signal
 import sys
 
@@ -8,6 +9,9 @@ import typer
 from electrojax.errors import ConvergenceError, ElectrojaxError
 
 EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
+
+FAST_COMPILATION = "--xla_gpu_autotune_level=0"
+"""On a GPU XLA otherwise times variants of every matrix product: minutes of compilation for MACE."""
 
 
 def app() -> typer.Typer:
@@ -37,6 +41,7 @@ def main() -> None:
     Exit codes: 0 done, 2 configuration or data wrong and nothing started, 3 numerical failure,
     130 interrupted and resumable.
     """
+    os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)
     # Runs take both signals between their steps; outside of them SIGTERM acts as Ctrl-C does.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
