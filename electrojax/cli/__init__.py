@@ -11,7 +11,7 @@ from electrojax.errors import ConvergenceError, ElectrojaxError
 EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
 
 FAST_COMPILATION = "--xla_gpu_autotune_level=0"
-"""On a GPU XLA otherwise times variants of every matrix product: minutes of compilation for MACE."""
+"""On a GPU XLA else times variants of every matrix product: minutes of compilation for MACE."""
 
 
 def app() -> typer.Typer:
