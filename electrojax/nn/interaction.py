@@ -65,17 +65,14 @@ class Interaction(nn.Module):
         radial, nodes = edges.radial, h[0].shape[0]
         network = PerceptronMatrices(self.radial_hidden, size, name="radial")
         matrices = network(radial.shape[-1], radial.dtype)
-        sent = [
-            Linear(self.channels, name=f"up_{degree}")(x)[edges.senders]
-            for degree, x in enumerate(h)
-        ]
+        up = [Linear(self.channels, name=f"up_{degree}")(x) for degree, x in enumerate(h)]
 
-        def summed(radial: Array, envelope: Array, angular: Array, *sent: Array) -> list[Array]:
+        def summed(radial: Array, envelope: Array, angular: Array, senders: Array) -> list[Array]:
             weights = perceptron(radial, matrices) * envelope
-            return row_sums(weights, angular, sent)
+            return row_sums(weights, angular, [x[senders] for x in up])
 
         envelope = jnp.broadcast_to(edges.envelope, (*radial.shape[:2], 1))
-        sums = in_chunks(summed, rows_at_once(), radial, envelope, edges.angular, *sent)
+        sums = in_chunks(summed, rows_at_once(), radial, envelope, edges.angular, edges.senders)
         neighbors: Array | float = self.average_neighbors
         if self.by_density:
             density = jnp.tanh(Linear(1, name="density")(radial) ** 2) * envelope

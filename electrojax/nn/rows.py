@@ -20,6 +20,9 @@ AT_ONCE = {"cpu": 2048}
 """Edges that are worked on at a time, by platform: on a CPU what stays in its caches."""
 AT_ONCE_ELSEWHERE = 2**18
 
+MOST_CHUNKS = 32
+"""Of larger systems the chunks are larger: each costs as much as the atoms' features once more."""
+
 
 @struct
 class EdgeRows:
@@ -78,14 +81,15 @@ def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array) -> Any
     """Returns a function of rows [R, ...], evaluated for a number of rows at a time.
 
     What it makes on the way is made again for derivatives, so that memory holds one chunk of it.
+    What it uses beside its arguments, such as features of atoms, is differentiated too.
 
     Args:
         function: from arrays [r, ...] to arrays [r, ...], row by row.
-        rows: the largest r; all rows at once where there are no more.
+        rows: r in general; all rows at once where there are no more, more where there are many.
         arguments: arrays [R, ...].
     """
     total = arguments[0].shape[0]
-    chunks = math.ceil(total / rows)
+    chunks = min(math.ceil(total / rows), MOST_CHUNKS)
     if chunks <= 1:
         return function(*arguments)
     size = math.ceil(total / chunks)
