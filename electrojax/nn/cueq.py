@@ -54,7 +54,7 @@ def evaluate(polynomial: Any, weights: Array, x: Array, one_hot: Array) -> Array
     """
     import cuequivariance_jax as cuex
 
-    size, atoms, channels = x.shape
+    atoms, channels = x.shape[1:]
     # Padding reads the weights of the first species; its values are cleared below.
     species = jnp.argmax(one_hot, axis=-1).astype(jnp.int32)
     (out,) = cuex.segmented_polynomial(

@@ -68,7 +68,7 @@ class Mace(nn.Module):
         (), "of the structure, embedded in every atom: total_charge, multiplicity"
     )
     kernels: str = option(
-        "own", "what evaluates the many-body features; both give the same", choices=KERNELS
+        "own", "what evaluates the many-body features, with the same result", choices=KERNELS
     )
 
     @nn.compact
