@@ -7,12 +7,14 @@ factors, so a sum over index tuples is a sum over sorted ones.
 
 import functools
 import itertools
+from typing import Any
 
 import e3nn_jax as e3nn
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.nn.cueq import evaluate, segmented_polynomial
 from electrojax.nn.initial import normal
 from electrojax.typing import Array
 
@@ -24,11 +26,13 @@ class SymmetricContraction(nn.Module):
         l_max: largest degree l of the input.
         l_out: largest degree l of the output.
         correlation: highest polynomial degree (body order minus one).
+        kernels: "own", or "cuequivariance" for the same numbers, and parameters, through it.
     """
 
     l_max: int
     l_out: int
     correlation: int
+    kernels: str = "own"
 
     @nn.compact
     def __call__(self, x: Array, one_hot: Array) -> tuple[Array, ...]:
@@ -41,6 +45,8 @@ class SymmetricContraction(nn.Module):
         Returns:
             per l an array [2l + 1, N, C].
         """
+        if self.kernels == "cuequivariance":
+            return self._segmented(x, one_hot)
         first, second = np.triu_indices(x.shape[0])
         pairs = x[first] * x[second]
         return tuple(self._nested(x, pairs, one_hot, degree) for degree in range(self.l_out + 1))
@@ -61,13 +67,40 @@ class SymmetricContraction(nn.Module):
     ) -> Array:
         """Returns one order with its last ``closed`` factors contracted, [2l + 1, M, ..., N, C]."""
         basis = nested_basis(self.l_max, order, degree, closed)
-        paths, channels, dtype = basis.shape[-2], factors.shape[-1], factors.dtype
-        init = normal(1.0 / max(paths, 1))
-        shape = (one_hot.shape[-1], paths, channels)
-        weights = self.param(f"weights_{degree}_{order}", init, shape, dtype).astype(dtype)
+        weights = self._weights(order, degree, basis.shape[-2], factors, one_hot)
         weights = jnp.einsum("ns,spc->pnc", one_hot, weights)
-        values = jnp.einsum("...pq,qnc->...pnc", jnp.asarray(basis, dtype), factors)
+        values = jnp.einsum("...pq,qnc->...pnc", jnp.asarray(basis, factors.dtype), factors)
         return jnp.sum(values * weights, axis=-3)
+
+    def _segmented(self, x: Array, one_hot: Array) -> tuple[Array, ...]:
+        """Evaluates all orders and degrees at once by cuEquivariance."""
+        terms = _terms(self.l_out, self.correlation)
+        paths = [symmetric_basis(self.l_max, *term).shape[-2] for term in terms]
+        weights = [self._weights(*term, n, x, one_hot) for term, n in zip(terms, paths)]
+        shape = (self.l_max, self.l_out, self.correlation, x.shape[-1])
+        values = evaluate(_polynomial(*shape), jnp.concatenate(weights, axis=1), x, one_hot)
+        return tuple(values[l**2 : (l + 1) ** 2] for l in range(self.l_out + 1))
+
+    def _weights(self, order: int, degree: int, paths: int, x: Array, one_hot: Array) -> Array:
+        """The parameters [S, paths, C] of one order and degree, for factors x [..., C]."""
+        init, shape = normal(1.0 / max(paths, 1)), (one_hot.shape[-1], paths, x.shape[-1])
+        return self.param(f"weights_{degree}_{order}", init, shape, x.dtype).astype(x.dtype)
+
+
+def _terms(l_out: int, correlation: int) -> list[tuple[int, int]]:
+    """Order and degree of every term, as the nested evaluation meets them.
+
+    Initial values of parameters depend on the order in which they are made.
+    """
+    return [(order, l) for l in range(l_out + 1) for order in range(correlation, 0, -1)]
+
+
+@functools.cache
+def _polynomial(l_max: int, l_out: int, correlation: int, channels: int) -> Any:
+    """The whole contraction as a segmented polynomial of cuEquivariance."""
+    terms = _terms(l_out, correlation)
+    blocks = [(degree**2, symmetric_basis(l_max, order, degree)) for order, degree in terms]
+    return segmented_polynomial(blocks, (l_out + 1) ** 2, channels)
 
 
 @functools.cache

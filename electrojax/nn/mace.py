@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from electrojax.errors import ConfigError
 from electrojax.nn.contraction import SymmetricContraction
+from electrojax.nn.cueq import require_cuequivariance
 from electrojax.nn.distance import TRANSFORMS, transformed
 from electrojax.nn.embedding import StateEmbedding
 from electrojax.nn.features import Features, from_components
@@ -29,6 +30,7 @@ Components = tuple[Array, ...]
 RESIDUALS = ("later", "all", "none")
 CUTOFF_PLACES = ("basis", "weights")
 NORMALIZATIONS = ("average", "density")
+KERNELS = ("own", "cuequivariance")
 
 
 class Mace(nn.Module):
@@ -65,6 +67,9 @@ class Mace(nn.Module):
     states: tuple[str, ...] = option(
         (), "of the structure, embedded in every atom: total_charge, multiplicity"
     )
+    kernels: str = option(
+        "own", "what evaluates the many-body features, with the same result", choices=KERNELS
+    )
 
     @nn.compact
     def __call__(self, system: System, species: Array, vectors: Array) -> Features:
@@ -98,11 +103,14 @@ class Mace(nn.Module):
             "residual": RESIDUALS,
             "cutoff_on": CUTOFF_PLACES,
             "normalization": NORMALIZATIONS,
+            "kernels": KERNELS,
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
                 value = getattr(self, name)
                 raise ConfigError(f'{name} "{value}" does not exist; choose from {choices}')
+        if self.kernels == "cuequivariance":
+            require_cuequivariance()
 
     def _radial(self, lengths: Array, system: System) -> tuple[Array, Array | None]:
         """The radial basis [E, B], and the envelope [E, 1] of the weights where it is not in it."""
@@ -132,6 +140,7 @@ class Mace(nn.Module):
             self.average_neighbors,
             residual=self.residual == "all" or (self.residual == "later" and index > 0),
             by_density=self.normalization == "density",
+            kernels=self.kernels,
             name=f"layer_{index}",
         )
 
@@ -148,6 +157,7 @@ class MaceLayer(nn.Module):
         residual: whether the old features, mixed by species, are added (arXiv 2206.07697 eq. 12);
             otherwise the one-particle features are mixed by the species of the receiving atom.
         by_density: whether messages are divided by the atom's own density of neighbours.
+        kernels: what evaluates the symmetric contraction.
     """
 
     channels: int
@@ -157,6 +167,7 @@ class MaceLayer(nn.Module):
     average_neighbors: float
     residual: bool
     by_density: bool = False
+    kernels: str = "own"
 
     @nn.compact
     def __call__(
@@ -184,7 +195,7 @@ class MaceLayer(nn.Module):
             particles = self._by_species(particles, one_hot)
         stacked = jnp.moveaxis(jnp.concatenate(particles, axis=1), 1, 0)
         contraction = SymmetricContraction(
-            len(particles) - 1, self.l_out, self.correlation, name="contraction"
+            len(particles) - 1, self.l_out, self.correlation, self.kernels, name="contraction"
         )
         products = [jnp.moveaxis(x, 0, 1) for x in contraction(stacked, one_hot)]
         update = [
