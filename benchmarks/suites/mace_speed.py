@@ -156,8 +156,7 @@ class Suite:
             for name, remote in engines.items():
                 head = {"case": "table", "engine": name, "threads": threads, "atoms": 192}
                 head |= {"load": os.getloadavg()[0]}
-                if "why" not in measured[name]:
-                    measured[name] |= remote.ask("describe")
+                measured[name] |= _tried(lambda r=remote: r.ask("describe"))
                 found.append(head | measured[name])
         return _compared(found)
 
@@ -239,9 +238,13 @@ class Suite:
         alive = [name for name in engines if "why" not in found[name]]
         times: dict[str, list[dict]] = {name: [] for name in alive}
         for _ in range(ROUNDS[task]):
-            for name in alive:
+            for name in list(alive):
                 time.sleep(PAUSE_S)
-                times[name].append(engines[name].ask("call", task=task))
+                try:
+                    times[name].append(engines[name].ask("call", task=task))
+                except EngineError as error:  # out of memory, as a rule
+                    alive.remove(name)
+                    found[name][f"{task}_why"] = str(error)
         for name in alive:
             say(
                 f"{task} {name}: first {found[name][f'{task}_first_s']:.1f} s, then "
