@@ -122,7 +122,7 @@ def test_a_process_that_does_not_stop_is_killed(
 def test_without_a_sign_of_the_coordinator_it_ends(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "SILENCE", 0.5)
+    monkeypatch.setattr(attempt, "SILENCE", 4.0)  # the process has begun by then
     edited(Path("base.yaml"), "epochs: 4", "epochs: 10000")
     task = prepared(load_sweep(sweep_file).points[0])
     begun = time.monotonic()
