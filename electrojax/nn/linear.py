@@ -76,7 +76,7 @@ class Matrix(nn.Module):
 
 
 class PerceptronMatrices(nn.Module):
-    """The matrices of a multilayer perceptron, for :func:`perceptron`.
+    """The matrices of a :class:`Perceptron` of the same name, for :func:`perceptron`.
 
     Attributes:
         hidden: widths of the hidden layers.
@@ -89,12 +89,16 @@ class PerceptronMatrices(nn.Module):
     @nn.compact
     def __call__(self, size: int, dtype: Any) -> tuple[Array, ...]:
         """Returns one matrix [inputs, outputs] per layer, the first with ``size`` inputs."""
-        widths = (size, *self.hidden)
-        hidden = [
-            Matrix(width, name=f"hidden_{i}")(widths[i], dtype)
-            for i, width in enumerate(self.hidden)
-        ]
-        return (*hidden, Matrix(self.channels, name="output")(widths[-1], dtype))
+        return _matrices((size, *self.hidden, self.channels), dtype)
+
+
+def _matrices(widths: Sequence[int], dtype: Any) -> tuple[Array, ...]:
+    """The matrices of the module in whose compact method this is called."""
+    names = [*(f"hidden_{i}" for i in range(len(widths) - 2)), "output"]
+    return tuple(
+        Matrix(after, name=name)(before, dtype)
+        for name, before, after in zip(names, widths[:-1], widths[1:])
+    )
 
 
 def perceptron(x: Array, matrices: Sequence[Array]) -> Array:
@@ -118,9 +122,8 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        for i, width in enumerate(self.hidden):
-            x = normalized_silu(Linear(width, name=f"hidden_{i}")(x))
-        return Linear(self.channels, name="output")(x)
+        widths = (x.shape[-1], *self.hidden, self.channels)
+        return perceptron(x, _matrices(widths, x.dtype))
 
 
 def normalized_silu(x: Array) -> Array:
