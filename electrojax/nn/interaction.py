@@ -21,14 +21,14 @@ class EdgeFeatures:
 
     Attributes:
         radial: [R, B, n] radial basis, zero in empty places.
-        envelope: [R, B, 1] factor of the radial weights, or [1, 1, 1] where the basis has it.
+        envelope: [R, B, 1] factor of the radial weights, None where the basis has it already.
         angular: [R, B, (l_max + 1)²] harmonics.
         senders: [R, B] atoms at which the edges start.
         rows: which edge stands where, and where the rows end.
     """
 
     radial: Array
-    envelope: Array
+    envelope: Array | None
     angular: Array
     senders: Array
     rows: EdgeRows
@@ -67,20 +67,28 @@ class Interaction(nn.Module):
         matrices = network(radial.shape[-1], radial.dtype)
         up = [Linear(self.channels, name=f"up_{degree}")(x) for degree, x in enumerate(h)]
 
-        def summed(radial: Array, envelope: Array, angular: Array, senders: Array) -> list[Array]:
-            weights = perceptron(radial, matrices) * envelope
+        def summed(
+            radial: Array, envelope: Array | None, angular: Array, senders: Array
+        ) -> list[Array]:
+            weights = _enveloped(perceptron(radial, matrices), envelope)
             return row_sums(weights, angular, [x[senders] for x in up])
 
-        envelope = jnp.broadcast_to(edges.envelope, (*radial.shape[:2], 1))
-        sums = in_chunks(summed, rows_at_once(), radial, envelope, edges.angular, edges.senders)
+        sums = in_chunks(
+            summed, rows_at_once(), radial, edges.envelope, edges.angular, edges.senders
+        )
         neighbors: Array | float = self.average_neighbors
         if self.by_density:
-            density = jnp.tanh(Linear(1, name="density")(radial) ** 2) * envelope
+            density = jnp.tanh(Linear(1, name="density")(radial) ** 2)
+            density = _enveloped(density, edges.envelope)
             neighbors = 1.0 + edges.rows.sum(jnp.sum(density, axis=1), nodes)[:, :, None]
         return tuple(
             Linear(self.channels, name=f"down_{degree}")(edges.rows.sum(x, nodes)) / neighbors
             for degree, x in enumerate(sums)
         )
+
+
+def _enveloped(values: Array, envelope: Array | None) -> Array:
+    return values if envelope is None else values * envelope
 
 
 def row_sums(weights: Array, angular: Array, sent: Sequence[Array]) -> list[Array]:

@@ -126,7 +126,7 @@ class Mace(nn.Module):
     ) -> EdgeFeatures:
         """What belongs to edges [E, ...] in rows of one receiving atom each."""
         rows = edge_rows(system.receivers, system.n_nodes)
-        factor = jnp.ones((1, 1, 1), radial.dtype) if envelope is None else rows.take(envelope)
+        factor = None if envelope is None else rows.take(envelope)
         senders = rows.take(jnp.asarray(system.senders))
         return EdgeFeatures(rows.take(radial), factor, rows.take(angular), senders, rows)
 

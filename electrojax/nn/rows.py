@@ -77,7 +77,7 @@ def rows_at_once(length: int = LENGTH) -> int:
     return AT_ONCE.get(jax.default_backend(), AT_ONCE_ELSEWHERE) // length
 
 
-def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array) -> Any:
+def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array | None) -> Any:
     """Returns a function of rows [R, ...], evaluated for a number of rows at a time.
 
     What it makes on the way is made again for derivatives, so that memory holds one chunk of it.
@@ -86,9 +86,9 @@ def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array) -> Any
     Args:
         function: from arrays [r, ...] to arrays [r, ...], row by row.
         rows: r in general; all rows at once where there are no more, more where there are many.
-        arguments: arrays [R, ...].
+        arguments: arrays [R, ...]; None is handed on as it is.
     """
-    total = arguments[0].shape[0]
+    total = jax.tree.leaves(arguments)[0].shape[0]
     chunks = min(math.ceil(total / rows), MOST_CHUNKS)
     if chunks <= 1:
         return function(*arguments)
@@ -99,5 +99,5 @@ def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array) -> Any
         return jnp.pad(x, padding).reshape(chunks, size, *x.shape[1:])
 
     one = jax.checkpoint(lambda chunk: function(*chunk), prevent_cse=False)
-    found = jax.lax.map(one, tuple(cut(x) for x in arguments))
+    found = jax.lax.map(one, jax.tree.map(cut, arguments))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], found)
