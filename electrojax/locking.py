@@ -55,19 +55,13 @@ def lock_folder(folder: str | os.PathLike, otherwise: str = "run.name") -> Itera
         DataError: if another process holds it, naming that process, or it cannot be written.
     """
     path = Path(folder) / LOCK
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
+    handle = try_lock(path)
+    if handle is None:
+        holder = path.read_bytes()[:32].decode(errors="replace").strip() or "unknown"
         raise DataError(
             f"{folder}: another electrojax process (pid {holder}) is using it; wait for it to end, "
             f"or choose another {otherwise}"
-        ) from None
+        )
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
