@@ -87,7 +87,7 @@ class MdSolver(Section):
     warm_start: Literal["none", "last", "extrapolate"] = Field(
         default="extrapolate",
         description="the density that an iterative solver starts from: none, that of the last "
-        "step, or the line through the last two",
+        "step, or the polynomial through the last four (float32) or six (float64)",
     )
 
 

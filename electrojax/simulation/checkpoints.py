@@ -17,7 +17,7 @@ from electrojax.simulation.engine import Engine, State
 from electrojax.simulation.integrators import Motion
 
 KEPT = 2
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest"
 
 

@@ -1,6 +1,7 @@
 """Forces of a model on one structure whose atoms move, under jit: the model's own code."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -18,6 +19,15 @@ from electrojax.typing import Array, ArrayLike, replace, static, struct
 
 WarmStart = Literal["none", "last", "extrapolate"]
 
+REMEMBERED = {"float32": 4, "float64": 6}
+"""Densities that the next one is extrapolated from, by the model's precision: each order gains a
+factor in the error of a smooth path and loses one in the noise of what the solver left over."""
+
+_MOST = max(REMEMBERED.values())
+_EXTRAPOLATION = tuple(
+    tuple(float((-1) ** k * math.comb(n, k + 1)) for k in range(_MOST)) for n in range(1, _MOST + 1)
+)
+
 
 @struct
 class Evaluation:
@@ -30,8 +40,9 @@ class Evaluation:
         dipole: [3] e·Å about the origin of the positions.
         solver_steps: iterations of the charge solver.
         converged: whether it converged.
-        multipoles: [2, N, C, M] e·Å^l, of this evaluation and the one before.
-        fermi_level: [2, 1] eV, likewise.
+        multipoles: [6, N, C, M] e·Å^l, of this evaluation and those before, newest first.
+        fermi_level: [6, 1] eV, likewise.
+        known: how many of these there have been, at most 6.
     """
 
     forces: Array
@@ -42,6 +53,7 @@ class Evaluation:
     converged: Array
     multipoles: Array
     fermi_level: Array
+    known: Array
 
     @property
     def energy(self) -> Array:
@@ -163,13 +175,30 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
 
 
 def guess_from(last: Evaluation | None, warm_start: WarmStart, dtype: str) -> ChargeGuess | None:
-    """Returns the density that starts a step's charge solver: 2 p_n − p_{n−1}, p_n or none."""
+    """Returns the density that starts a step's charge solver: extrapolated, the last, or none."""
     if last is None or warm_start == "none":
         return None
-    p, level = last.multipoles, last.fermi_level
-    if warm_start == "extrapolate":
-        return ChargeGuess((2 * p[0] - p[1]).astype(dtype), (2 * level[0] - level[1]).astype(dtype))
-    return ChargeGuess(p[0].astype(dtype), level[0].astype(dtype))
+    if warm_start == "last":
+        p, level = last.multipoles[0], last.fermi_level[0]
+    else:
+        known = jnp.minimum(last.known, REMEMBERED[dtype])
+        p, level = (extrapolated(x, known) for x in (last.multipoles, last.fermi_level))
+    return ChargeGuess(p.astype(dtype), level.astype(dtype))
+
+
+def extrapolated(past: Array, known: Array | int) -> Array:
+    """Returns the next value of a quantity, on the polynomial through its values at equal steps.
+
+    Through n values it is Σ_k (−1)^k C(n, k+1) x_{−k}: Newton's backward differences with the n-th
+    taken to vanish (Abramowitz and Stegun, Handbook of Mathematical Functions, section 25.2); its
+    error is of the order of the time step to the n.
+
+    Args:
+        past: [n, ...], newest first, at most six.
+        known: how many of these values count, at least 1.
+    """
+    weights = jnp.asarray(_EXTRAPOLATION, past.dtype)[known - 1, : len(past)]
+    return jnp.tensordot(weights, past, 1, precision="highest")
 
 
 def evaluation_of(
@@ -178,9 +207,13 @@ def evaluation_of(
     """Returns a prediction for one structure in the precision of the integration."""
     dtype = neighbors.reference.dtype
     charges = prediction.charges.astype(dtype)
-    multipoles = prediction.density.multipoles
-    previous = (multipoles, prediction.fermi_level) if last is None else (
-        last.multipoles[0], last.fermi_level[0])  # fmt: skip
+    now = (prediction.density.multipoles, prediction.fermi_level)
+    if last is None:
+        multipoles, level = (jnp.stack([x] * _MOST) for x in now)
+    else:
+        past = (last.multipoles, last.fermi_level)
+        multipoles, level = (jnp.stack([x, *xs[:-1]]) for x, xs in zip(now, past))
+    known = 0 if last is None else last.known
     return Evaluation(
         forces=prediction.forces.astype(dtype),
         energies={name: value[0].astype(dtype) for name, value in prediction.energies.items()},
@@ -188,8 +221,9 @@ def evaluation_of(
         dipole=prediction.dipole[0].astype(dtype) + jnp.sum(charges) * neighbors.origin,
         solver_steps=prediction.report.steps[0],
         converged=prediction.report.converged[0],
-        multipoles=jnp.stack([multipoles, previous[0]]),
-        fermi_level=jnp.stack([prediction.fermi_level, previous[1]]),
+        multipoles=multipoles,
+        fermi_level=level,
+        known=jnp.minimum(jnp.int32(known) + 1, _MOST),
     )
 
 

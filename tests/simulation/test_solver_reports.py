@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import ase.io
 import jax
@@ -12,6 +13,7 @@ import pytest
 from electrojax.config.md import load_md
 from electrojax.config.simulation import build_md
 from electrojax.errors import ConvergenceError
+from electrojax.simulation.forces import guess_from
 from electrojax.simulation.run import simulate
 from electrojax.simulation.trajectory import read_hdf5
 from electrojax.solvers.local import LocalCharges
@@ -57,9 +59,20 @@ def run(job, start=None):
 
 
 WRITE = "{every: 1, path: frames.h5, quantities: [velocities, multipoles]}"
+ORDER = 6
+"""Of the extrapolation in float64."""
+
+
+def next_of(past):
+    """The value after some at equal steps, on the polynomial through them: Lagrange's formula."""
+    nodes = np.arange(len(past))
+    weights = [np.prod([(len(past) - j) / (i - j) for j in nodes if j != i]) for i in nodes]
+    return np.tensordot(weights, past, 1)
+
+
 STARTS = {
     "last": lambda p, n: p[n - 1],
-    "extrapolate": lambda p, n: 2 * p[n - 1] - p[max(n - 2, 0)],
+    "extrapolate": lambda p, n: next_of(p[max(n - ORDER, 0) : n]),
 }
 
 
@@ -100,3 +113,18 @@ def test_failures_in_a_row_stop_the_run_with_the_last_good_frame(md_file):
     last = ase.io.read(job.folder / "last_good.xyz").positions
     np.testing.assert_allclose(last, read_hdf5(job.trajectory)["positions"][-1], atol=1e-8)
     assert job.checkpoints.latest().manifest["step"] == 3
+
+
+@pytest.mark.parametrize(("degree", "exact"), [(3, ["float32", "float64"]), (5, ["float64"])])
+def test_a_guess_continues_a_polynomial_as_far_as_its_precision_bears(x64, degree, exact):
+    path = jnp.array([[(0.1 * t) ** degree, 1.0 - (0.1 * t) ** degree] for t in range(6, -1, -1)])
+    density = path[1:, :, None, None]
+    last = types.SimpleNamespace(multipoles=density, fermi_level=path[1:, :1], known=jnp.int32(6))
+    for dtype in ("float32", "float64"):
+        guess = guess_from(last, "extrapolate", dtype)
+        errors = np.abs(guess.multipoles[:, 0, 0] - path[0])
+        assert guess.multipoles.dtype == dtype
+        assert (max(errors) < 1e-6) == (dtype in exact)
+        np.testing.assert_allclose(
+            guess.fermi_level, path[0, :1], atol=1e-6 if dtype in exact else 1
+        )
