@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.nn.linear import Linear, PerceptronMatrices, perceptron
+from electrojax.nn.linear import Linear, PerceptronMatrices, hidden_layers, perceptron
 from electrojax.nn.rows import EdgeRows, in_chunks, rows_at_once
 from electrojax.typing import Array, struct
 
@@ -53,42 +53,93 @@ class Interaction(nn.Module):
     by_density: bool = False
 
     @nn.compact
-    def __call__(self, h: tuple[Array, ...], edges: EdgeFeatures) -> tuple[Array, ...]:
+    def __call__(
+        self, h: tuple[Array, ...], edges: EdgeFeatures, one_hot: Array, initial: bool = False
+    ) -> tuple[Array, ...]:
         """Returns per degree l up to that of the harmonics an array [N, 2l + 1, channels].
 
         Args:
             h: per degree l an array [N, 2l + 1, channels].
             edges: the batch's.
+            one_hot: [N, S], zero rows on padding.
+            initial: whether h is one array [S, 1, channels] that all atoms of a species share.
         """
         l_max = round(edges.angular.shape[-1] ** 0.5) - 1
         size = len(paths(len(h) - 1, l_max)) * self.channels
-        radial, nodes = edges.radial, h[0].shape[0]
+        radial, nodes = edges.radial, one_hot.shape[0]
         network = PerceptronMatrices(self.radial_hidden, size, name="radial")
         matrices = network(radial.shape[-1], radial.dtype)
         up = [Linear(self.channels, name=f"up_{degree}")(x) for degree, x in enumerate(h)]
+        grouped = initial and one_hot.shape[1] * matrices[-1].shape[0] <= size
+        if initial and not grouped:
+            up = [jnp.tensordot(one_hot, up[0], 1)]
 
         def summed(
             radial: Array, envelope: Array | None, angular: Array, senders: Array
         ) -> list[Array]:
+            if grouped:
+                hidden = _enveloped(hidden_layers(radial, matrices), envelope)
+                return [sums_by_species(hidden, angular, one_hot[senders])]
             weights = _enveloped(perceptron(radial, matrices), envelope)
             return row_sums(weights, angular, [x[senders] for x in up])
 
         sums = in_chunks(
             summed, rows_at_once(), radial, edges.envelope, edges.angular, edges.senders
         )
+        sums = [edges.rows.sum(x, nodes) for x in sums]
+        if grouped:
+            sums = messages_of_species(sums[0], matrices[-1], up[0][:, 0])
         neighbors: Array | float = self.average_neighbors
         if self.by_density:
             density = jnp.tanh(Linear(1, name="density")(radial) ** 2)
             density = _enveloped(density, edges.envelope)
             neighbors = 1.0 + edges.rows.sum(jnp.sum(density, axis=1), nodes)[:, :, None]
         return tuple(
-            Linear(self.channels, name=f"down_{degree}")(edges.rows.sum(x, nodes)) / neighbors
+            Linear(self.channels, name=f"down_{degree}")(x) / neighbors
             for degree, x in enumerate(sums)
         )
 
 
 def _enveloped(values: Array, envelope: Array | None) -> Array:
     return values if envelope is None else values * envelope
+
+
+def sums_by_species(hidden: Array, angular: Array, one_hot: Array) -> Array:
+    """Returns hidden ⊗ harmonics of every row's edges, summed over senders of each species.
+
+    Args:
+        hidden: [R, B, H] last hidden layer of the radial network.
+        angular: [R, B, (l_max + 1)²] harmonics.
+        one_hot: [R, B, S] species of the senders.
+
+    Returns:
+        [R, (l_max + 1)², S · H].
+    """
+    by_species = (one_hot[..., None] * hidden[:, :, None]).reshape(*hidden.shape[:2], -1)
+    return jnp.einsum("rbk,rbc->rkc", angular, by_species)
+
+
+def messages_of_species(sums: Array, output: Array, sent: Array) -> list[Array]:
+    """Returns the messages of atoms whose features are those of their species, summed.
+
+    The output layer of the radial network and the features of the senders are the same for all
+    edges in one of these sums, so they come after it: once per atom, not per edge.
+
+    Args:
+        sums: [N, (l_max + 1)², S · H], see :func:`sums_by_species`.
+        output: [H, (l_max + 1) · C] matrix of the output layer, a block per degree.
+        sent: [S, C] features.
+
+    Returns:
+        per degree l [N, 2l + 1, C].
+    """
+    species, channels = sent.shape
+    blocks = jnp.split(output, output.shape[1] // channels, axis=1)
+    return [
+        sums[:, l**2 : (l + 1) ** 2]
+        @ (sent[:, None] * block[None]).reshape(species * len(block), channels)
+        for l, block in enumerate(blocks)
+    ]
 
 
 def row_sums(weights: Array, angular: Array, sent: Sequence[Array]) -> list[Array]:

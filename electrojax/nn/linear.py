@@ -103,10 +103,14 @@ def _matrices(widths: Sequence[int], dtype: Any) -> tuple[Array, ...]:
 
 def perceptron(x: Array, matrices: Sequence[Array]) -> Array:
     """Returns a multilayer perceptron without bias, [..., inputs] -> [..., outputs]."""
-    *hidden, output = matrices
-    for matrix in hidden:
+    return hidden_layers(x, matrices) @ matrices[-1]
+
+
+def hidden_layers(x: Array, matrices: Sequence[Array]) -> Array:
+    """Returns what the last matrix of a :func:`perceptron` is applied to, [..., width]."""
+    for matrix in matrices[:-1]:
         x = normalized_silu(x @ matrix)
-    return x @ output
+    return x
 
 
 class Perceptron(nn.Module):

@@ -85,15 +85,17 @@ class Mace(nn.Module):
         radial, envelope = self._radial(lengths, system)
         angular = harmonics(directions, self.l_max)
         one_hot = jax.nn.one_hot(species, self.num_species, dtype=vectors.dtype)
-        atoms = Linear(self.channels, name="embedding")(one_hot)
+        embedding = Linear(self.channels, name="embedding")
         if self.states:
-            embedding = StateEmbedding(self.states, self.channels, name="state")
-            atoms = atoms + embedding(system, one_hot)
-        h: Components = (atoms[:, None, :],)
+            state = StateEmbedding(self.states, self.channels, name="state")
+            h: Components = ((embedding(one_hot) + state(system, one_hot))[:, None],)
+        else:
+            h = (embedding(jnp.eye(self.num_species, dtype=vectors.dtype))[:, None],)
         outputs = []
         edges = self._rows(system, radial, envelope, angular)
         for index in range(self.layers):
-            h = self._layer(index)(h, one_hot, edges)
+            initial = index == 0 and not self.states
+            h = self._layer(index)(h, one_hot, edges, initial)
             outputs.append(from_components(h))
         pairs = (zbl_energies(lengths, system, self.cutoff_power),) if self.zbl else ()
         return Features(tuple(outputs), pairs)
@@ -175,6 +177,7 @@ class MaceLayer(nn.Module):
         h: Components,
         one_hot: Array,
         edges: EdgeFeatures,
+        initial: bool = False,
     ) -> Components:
         """Returns per degree l = 0 ... l_out an array [N, 2l + 1, channels].
 
@@ -182,6 +185,7 @@ class MaceLayer(nn.Module):
             h: per degree an array [N, 2l + 1, channels].
             one_hot: [N, S], zero rows on padding.
             edges: the batch's.
+            initial: whether h is one array [S, 1, channels] that all atoms of a species share.
         """
         interaction = Interaction(
             self.channels,
@@ -190,7 +194,9 @@ class MaceLayer(nn.Module):
             self.by_density,
             name="interaction",
         )
-        particles = interaction(h, edges)
+        particles = interaction(h, edges, one_hot, initial)
+        if initial:
+            h = (jnp.tensordot(one_hot, h[0], 1),)
         if not self.residual:
             particles = self._by_species(particles, one_hot)
         stacked = jnp.moveaxis(jnp.concatenate(particles, axis=1), 1, 0)
