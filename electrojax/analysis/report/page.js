@@ -1,4 +1,12 @@
 "use strict";
+// Figures that fit themselves to the page in the middle of a layout make browsers report an error;
+// in the next frame they do not.
+window.ResizeObserver = class extends window.ResizeObserver {
+  constructor(callback) {
+    super((entries, observer) => requestAnimationFrame(() => callback(entries, observer)));
+  }
+};
+
 // Shows in every figure only the runs that are ticked. Rows of a figure's data carry the number of
 // their run, or -(g + 1) for the mean of the group with label g.
 (function () {
