@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.nn.linear import Linear, PerceptronMatrices, hidden_layers, perceptron
-from electrojax.nn.rows import EdgeRows, in_chunks, rows_at_once
+from electrojax.nn.rows import EdgeRows, in_chunks, rows_at_once, summed_products
 from electrojax.typing import Array, struct
 
 Path = tuple[int, int, int]
@@ -116,7 +116,7 @@ def sums_by_species(hidden: Array, angular: Array, one_hot: Array) -> Array:
         [R, (l_max + 1)², S · H].
     """
     by_species = (one_hot[..., None] * hidden[:, :, None]).reshape(*hidden.shape[:2], -1)
-    return jnp.einsum("rbk,rbc->rkc", angular, by_species)
+    return summed_products(angular, by_species)
 
 
 def messages_of_species(sums: Array, output: Array, sent: Array) -> list[Array]:
@@ -178,9 +178,11 @@ def row_product(features: Array, angular: Array, path: Path) -> Array:
         return jnp.sum(features, axis=1)
     y = angular[:, :, l2**2 : (l2 + 1) ** 2]
     if l1 == 0:
-        return jnp.einsum("rbk,rbc->rkc", y, features[:, :, 0])
+        return summed_products(y, features[:, :, 0])
     matrix = jnp.einsum("rbj,ijk->rbik", y, jnp.asarray(coupling(path), y.dtype))
-    return jnp.einsum("rbik,rbic->rkc", matrix, features)
+    rows, _, _, size = matrix.shape
+    features = features.reshape(rows, -1, features.shape[-1])
+    return summed_products(matrix.reshape(rows, -1, size), features)
 
 
 def paths(l_in: int, l_max: int) -> list[Path]:

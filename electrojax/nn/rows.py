@@ -77,11 +77,29 @@ def rows_at_once(length: int = LENGTH) -> int:
     return AT_ONCE.get(jax.default_backend(), AT_ONCE_ELSEWHERE) // length
 
 
+def summed_products(y: Array, features: Array) -> Array:
+    """Returns Σ_b y[r, b, k] · features[r, b, c] of every row, [R, K, C].
+
+    On a CPU, XLA calls a routine per row for matrix products whose first factor lies transposed;
+    turning that factor, the smaller one, in memory before is several times faster.
+
+    Args:
+        y: [R, B, K].
+        features: [R, B, C].
+    """
+    if jax.default_backend() != "cpu":
+        return jnp.einsum("rbk,rbc->rkc", y, features)
+    turned = jax.lax.optimization_barrier(jnp.swapaxes(y, 1, 2))
+    return jnp.einsum("rkb,rbc->rkc", turned, features)
+
+
 def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array | None) -> Any:
     """Returns a function of rows [R, ...], evaluated for a number of rows at a time.
 
-    What it makes on the way is made again for derivatives, so that memory holds one chunk of it.
-    What it uses beside its arguments, such as features of atoms, is differentiated too.
+    What it makes on the way is made again for derivatives, so that memory holds one chunk of it;
+    so it is for derivatives of derivatives, which need a checkpoint of their own: the first one is
+    used up by the first. What it uses beside its arguments, such as features of atoms, is
+    differentiated too.
 
     Args:
         function: from arrays [r, ...] to arrays [r, ...], row by row.
@@ -99,5 +117,6 @@ def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array | None)
         return jnp.pad(x, padding).reshape(chunks, size, *x.shape[1:])
 
     one = jax.checkpoint(lambda chunk: function(*chunk), prevent_cse=False)
+    one = jax.checkpoint(one, prevent_cse=False)
     found = jax.lax.map(one, jax.tree.map(cut, arguments))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], found)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from electrojax.nn.rows import edge_rows, in_chunks
+from electrojax.nn.rows import edge_rows, in_chunks, summed_products
 
 
 def _receivers(rng, counts, padding):
@@ -64,3 +64,44 @@ def test_chunks_change_neither_values_nor_derivatives_of_second_order(rows, rng,
 
     for found, expected in zip(slopes(True, scale), slopes(False, scale)):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_chunks_leave_nothing_behind_for_derivatives_of_second_order(rng):
+    # Between two chunked passes only their inputs and outputs may stay in memory, no work of width.
+    x, weights = jnp.asarray(rng.normal(size=(12, 5))), jnp.asarray(rng.normal(size=(5, 37)))
+
+    def loss(weights):
+        def energy(x):
+            wide = in_chunks(lambda x: jnp.sum(jnp.sin(x @ weights), axis=1), 4, x)
+            return jnp.sum(wide**2)
+
+        value, slope = jax.value_and_grad(energy)(x)
+        return value + jnp.sum(slope**2)
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(weights))
+    assert "[4,37]" in text and "[3,4,5]" in text
+    assert "[3,4,37]" not in text
+
+
+def test_products_of_rows_are_those_of_einsum_with_all_their_derivatives(rng, x64):
+    y, z, probe = (jnp.asarray(rng.normal(size=s)) for s in [(4, 8, 3), (4, 8, 6), (4, 3, 6)])
+
+    def plain(y, z):
+        return jnp.einsum("rbk,rbc->rkc", y, z)
+
+    def slopes(product, y, z):
+        return jax.grad(lambda y, z: jnp.sum(probe * product(y, z) ** 3), argnums=(0, 1))(y, z)
+
+    def curved(product, y, z):
+        return jax.grad(lambda y, z: sum(jnp.sum(s**2) for s in slopes(product, y, z)), (0, 1))(
+            y, z
+        )
+
+    def pushed(product, y, z):
+        return jax.jvp(lambda y, z: slopes(product, y, z), (y, z), (y, z))
+
+    for of in (lambda p, y, z: p(y, z), slopes, curved, pushed):
+        found, expected = of(summed_products, y, z), of(plain, y, z)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, expected)
+    several = jax.vmap(summed_products)(jnp.stack([y, 2 * y]), jnp.stack([z, z]))
+    np.testing.assert_allclose(several[1], 2 * plain(y, z), rtol=1e-13)
