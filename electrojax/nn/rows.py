@@ -20,7 +20,7 @@ AT_ONCE = {"cpu": 2048}
 """Edges that are worked on at a time, by platform: on a CPU what stays in its caches."""
 AT_ONCE_ELSEWHERE = 2**18
 
-MOST_CHUNKS = 32
+MOST_CHUNKS = 192
 """Of larger systems the chunks are larger: each costs as much as the atoms' features once more."""
 
 
