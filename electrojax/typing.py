@@ -71,7 +71,22 @@ def struct(cls: type[T]) -> type[T]:
     fields = dataclasses.fields(frozen)
     meta = [f.name for f in fields if f.metadata.get("static")]
     data = [f.name for f in fields if not f.metadata.get("static")]
-    jax.tree_util.register_dataclass(frozen, data, meta)
+    keys = [jax.tree_util.GetAttrKey(name) for name in data]
+
+    def flatten(instance: T) -> tuple[Any, tuple[Any, ...]]:
+        return [getattr(instance, n) for n in data], tuple(getattr(instance, n) for n in meta)
+
+    def flatten_with_keys(instance: T) -> tuple[Any, tuple[Any, ...]]:
+        children, aux = flatten(instance)
+        return list(zip(keys, children)), aux
+
+    def unflatten(aux: tuple[Any, ...], children: Any) -> T:
+        instance: T = frozen(**dict(zip(data, children)), **dict(zip(meta, aux)))
+        return instance
+
+    # Not register_dataclass: up to jaxlib 0.11.2 tree structures of two of its classes are equal if
+    # only their fields are as many, and one in a hundred processes runs the program of the other.
+    jax.tree_util.register_pytree_with_keys(frozen, flatten_with_keys, unflatten, flatten)
     return frozen
 
 
