@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from electrojax.analysis.report.curves import (
@@ -26,7 +27,6 @@ from electrojax.analysis.report.curves import (
     curves,
 )
 from electrojax.analysis.report.figures import palette
-from electrojax.analysis.report.groups import Group
 from electrojax.analysis.report.report import Part, make_report
 from electrojax.analysis.report.tables import Table
 
@@ -74,12 +74,15 @@ def _picture(part: Part, table: Table, target: Path) -> None:
     """Force against distance of one system, and the error over all by kind."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    known = {c.system for g in part.groups for run in g.runs for c in curves(run)}
+    scans = {g.label: [curves(run) for run in g.runs] for g in part.groups}
+    every = [curve for runs in scans.values() for run in runs for curve in run]
+    known = {curve.system for curve in every}
     system = next((name for name in SHOWN if name in known), min(known))
     colors = palette(len(part.groups))
-    for group, color in zip(part.groups, colors):
-        _draw(left, group, system, color)
-    left.axvspan(0, _seen(part.groups, system), color="0.93", zorder=0)
+    for (label, runs), color in zip(scans.items(), colors):
+        first = [next((c for c in run if c.system == system), None) for run in runs]
+        _draw(left, [c for c in first if c is not None], label, color)
+    left.axvspan(0, _seen([c for c in every if c.system == system]), color="0.93", zorder=0)
     left.set(title=f"{system}: force along the distance", xlabel="distance (Å)", ylabel="eV/Å")
     left.set(xlim=(2.5, None), ylim=(-0.6, 1.6))
     left.legend(fontsize=8, ncols=2)
@@ -106,15 +109,12 @@ def _picture(part: Part, table: Table, target: Path) -> None:
     figure.savefig(target, dpi=110)
 
 
-def _draw(axes, group: Group, system: str, color: str) -> None:
-    """The first scan of a system by every run of a group; the reference and asymptote once."""
-    scans = [next((c for c in curves(run) if c.system == system), None) for run in group.runs]
-    for index, curve in enumerate(c for c in scans if c is not None):
-        label = group.label if index == 0 else None
-        alpha = 1.0 if index == 0 else 0.35
-        axes.plot(
-            curve.distance, curve.predicted_force, color=color, alpha=alpha, label=label, lw=1.5
-        )
+def _draw(axes: Axes, scans: Sequence[Curve], label: str, color: str) -> None:
+    """One kind's scans of a system, a seed each; the reference and asymptote once."""
+    for index, curve in enumerate(scans):
+        style = {"color": color, "alpha": 1.0 if index == 0 else 0.35, "lw": 1.5}
+        name = label if index == 0 else None
+        axes.plot(curve.distance, curve.predicted_force, label=name, **style)
         if not axes.collections:
             axes.scatter(
                 curve.distance, curve.reference_force, color="k", s=18, zorder=3, label="xTB"
@@ -123,9 +123,6 @@ def _draw(axes, group: Group, system: str, color: str) -> None:
             axes.plot(r, force, "k--", lw=1, label=r"$k_e q_A q_B/r^2$")
 
 
-def _seen(groups: Sequence[Group], system: str) -> float:
-    """The largest distance in Å of a structure of the system that models were trained on."""
-    scans: list[Curve] = [c for g in groups for run in g.runs for c in curves(run)]
-    return max(
-        (float(c.distance[c.seen].max(initial=0)) for c in scans if c.system == system), default=0.0
-    )
+def _seen(scans: Sequence[Curve]) -> float:
+    """The largest distance in Å of a structure that models were trained on."""
+    return max((float(c.distance[c.seen].max(initial=0)) for c in scans), default=0.0)
