@@ -25,10 +25,19 @@ class ConfigFile:
         """Where the file's relative paths start.
 
         A file shipped with the package has no place of its own that one may write to or keep data
-        in, so its paths start at the current directory.
+        in, so its paths start at the current directory; likewise one in a clone of the repository,
+        whether or not the package was installed from there in place.
         """
-        shipped = self.path.resolve().is_relative_to(PACKAGE_CONFIGS)
+        place = self.path.resolve()
+        shipped = place.is_relative_to(PACKAGE_CONFIGS) or any(map(_in_clone, place.parents))
         return Path.cwd() if shipped else Path(os.path.abspath(self.path.parent))
+
+
+def _in_clone(folder: Path) -> bool:
+    """Whether a folder is that of the shipped files in a clone of the repository."""
+    package = folder.parent
+    named = (package.name, folder.name) == ("electrojax", "configs")
+    return named and (package / "__init__.py").is_file()
 
 
 def find_file(path: str | os.PathLike[str]) -> ConfigFile:

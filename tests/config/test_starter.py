@@ -1,6 +1,7 @@
 """What init and schema print, and the configurations that ship with the package."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 import electrojax
 from electrojax.config.kinds import Tables, default_tables
 from electrojax.config.layers import PACKAGE_CONFIGS, shipped_configs
+from electrojax.config.md import load_md
 from electrojax.config.resolve import load_run, resolved_yaml
 from electrojax.config.starter import schema_json, schema_text, starter
 from electrojax.data.datasets import resolve_source
@@ -70,6 +72,22 @@ def test_a_shipped_file_writes_to_the_current_directory(
     assert config.run.dir == str(tmp_path / "runs")
     assert config.data.test is not None
     assert config.data.test.path == str(tmp_path / "mine.xyz")
+
+
+def test_so_does_one_in_a_clone_beside_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "electrojax"
+    shutil.copytree(PACKAGE_CONFIGS, package / "configs")
+    (tmp_path / "configs").symlink_to("electrojax/configs")
+    monkeypatch.chdir(tmp_path)
+    # Without a package around them these are files of the user's own.
+    own = load_md("configs/md/quickstart.yaml").config
+    assert own.model == str(tmp_path / "configs/md/runs/quickstart/model.ejx")
+    (package / "__init__.py").touch()
+    assert load_md("configs/md/quickstart.yaml").config.model == str(
+        tmp_path / "runs/quickstart/model.ejx"
+    )
 
 
 def test_the_link_in_the_repository_leads_into_the_package() -> None:
