@@ -248,7 +248,10 @@ class Loss(Section):
         default=0.0, ge=0, description="squared change by one more update, e²; solver scf only"
     )
     legendre_gap: float = Field(
-        default=0.0, ge=0, description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only"
+        default=0.0,
+        ge=0,
+        description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. For fixed potentials: "
+        "without it, or energy functional, forces there depend on where levels happen to start",
     )
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ def cholesky_solve(
     """
     basis, absent = elimination(constraint, layout, rhs.shape[1])
     reduced = jnp.swapaxes(basis, 1, 2) @ dense_matrix(curvature, layout, rhs) @ basis
-    reduced = reduced + jnp.einsum("gi,ij->gij", absent, jnp.eye(absent.shape[1]))
+    reduced = reduced + jnp.einsum("gi,ij->gij", absent, jnp.eye(absent.shape[1], dtype=absent.dtype))
     flat = layout.dense(rhs).reshape(basis.shape[0], -1, 1)
     factor = jnp.linalg.cholesky(reduced)
     y = jax.scipy.linalg.cho_solve((factor, True), jnp.swapaxes(basis, 1, 2) @ flat)
@@ -75,10 +75,10 @@ def elimination(
     grouped = layout.dense(constraint.group < size)
     one = jnp.ones((), constraint.total.dtype)
     source = (place[:, :, None] == slots) & (grouped[:, :, None])
-    moved = jnp.eye(slots.shape[0]) * one - jnp.swapaxes(source, 1, 2) * one
+    moved = jnp.eye(slots.shape[0], dtype=one.dtype) - jnp.swapaxes(source, 1, 2) * one
     kept = layout.mask & ~(grouped & (place == slots))
     charges = moved * kept[:, None, :]
-    other = jnp.eye(slots.shape[0]) * (layout.mask[:, None, :] * one)
+    other = jnp.eye(slots.shape[0], dtype=one.dtype) * (layout.mask[:, None, :] * one)
     blocks = [charges] + [other] * (components - 1)
     full = jnp.stack(blocks, axis=-1)[..., :, None] * jnp.eye(components, dtype=one.dtype)
     n = slots.shape[0] * components

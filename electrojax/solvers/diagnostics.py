@@ -67,7 +67,7 @@ def spectral_radius(problem: Any, multipoles: Array, levels: Array, steps: int =
     space, zeros = problem.space, jnp.zeros_like(levels)
     graph = jnp.minimum(space.graph, space.graphs - 1)
     # Any vector without a symmetry of the structure; the same for an atom wherever it stands.
-    start = jnp.cos(multipoles + jnp.arange(1.0, multipoles.shape[1] + 1.0))
+    start = jnp.cos(multipoles + jnp.arange(1, multipoles.shape[1] + 1, dtype=multipoles.dtype))
     start = jnp.where((space.graph < space.graphs)[:, None], start, 0.0) * problem.scale
 
     def length(v: Array) -> Array:

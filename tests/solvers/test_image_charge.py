@@ -224,6 +224,9 @@ def trained(kind: str, epochs: int, folder) -> tuple[object, list[ase.Atoms]]:
     config["run"]["dir"] = str(folder)
     if kind == "none":
         del config["train"]["loss"]["charges"]
+    if kind == "scf":
+        # Neutral metals say nothing of where its Fermi level starts, which grounded ones need.
+        config["train"]["loss"]["legendre_gap"] = 0.01
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     run_training(folder / "run.yaml", [], "never", lambda line: None)
     return ej.load(folder / kind / "model.ejx"), frames[48:]
