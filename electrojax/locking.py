@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 from electrojax.errors import DataError
 
 LOCK = ".lock"
+
+LOOKS, LOOK = 10, 0.02
+"""How often a held lock is tried again, and after how many seconds: a process that only looks
+whether a folder is in use holds its lock for an instant."""
 
 
 def try_lock(path: str | os.PathLike) -> int | None:
@@ -20,12 +25,16 @@ def try_lock(path: str | os.PathLike) -> int | None:
     Raises:
         DataError: if the file cannot be opened.
     """
+    return _locked(path, fcntl.LOCK_EX)
+
+
+def _locked(path: str | os.PathLike, kind: int) -> int | None:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
         return None
@@ -33,10 +42,13 @@ def try_lock(path: str | os.PathLike) -> int | None:
 
 
 def is_locked(path: str | os.PathLike) -> bool:
-    """Returns whether some process holds the lock of a file, which need not exist."""
+    """Returns whether some process holds the lock of a file, which need not exist.
+
+    Two that look at the same time do not take each other for a holder.
+    """
     if not os.path.exists(path):
         return False
-    handle = try_lock(path)
+    handle = _locked(path, fcntl.LOCK_SH)
     if handle is None:
         return True
     os.close(handle)
@@ -56,6 +68,10 @@ def lock_folder(folder: str | os.PathLike, otherwise: str = "run.name") -> Itera
     """
     path = Path(folder) / LOCK
     handle = try_lock(path)
+    for _ in range(LOOKS):
+        if handle is None:
+            time.sleep(LOOK)
+            handle = try_lock(path)
     if handle is None:
         holder = path.read_bytes()[:32].decode(errors="replace").strip() or "unknown"
         raise DataError(

@@ -146,8 +146,10 @@ def _switches(squared: Array, cutoff: float, slopes: int) -> list[Array]:
 
 
 def _horner(polynomial: np.polynomial.Polynomial, x: Array) -> Array:
-    total = jnp.full_like(x, polynomial.coef[-1])
-    for coefficient in polynomial.coef[-2::-1]:
+    # Python's floats take the precision of x; NumPy's would bring their own.
+    *lower, highest = (float(c) for c in polynomial.coef)
+    total = jnp.full_like(x, highest)
+    for coefficient in reversed(lower):
         total = total * x + coefficient
     return total
 

@@ -12,6 +12,7 @@ from electrojax.electrostatics.coulomb import CoulombEngine, Engines, engines_fo
 from electrojax.electrostatics.density import dipole
 from electrojax.models.prediction import Prediction, has_spin, spin_multipoles
 from electrojax.models.responses import field_responses
+from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
@@ -34,7 +35,8 @@ class PotentialNetwork(nn.Module):
         solver: the rule that decides the charge density.
         statistics: species table and scales.
         engines: how the Coulomb energy is summed under each boundary.
-        matmul_precision: of float32 products, which a GPU or TPU would round to fewer digits.
+        matmul_precision: of float32 products in backbone and readout, which a GPU or TPU would
+            round to fewer digits; charges and their energy keep all.
     """
 
     backbone: nn.Module
@@ -58,13 +60,21 @@ class PotentialNetwork(nn.Module):
         features = self.backbone(system, species, harmonic_order(edge_vectors(system)))
         readout = EnergyReadout(name="readout")(features)
         energy = readout * self.statistics.energy_scale + self.statistics.energy_shift
+        # Coarser products would leave residuals that no solver can bring below its tolerance.
+        with jax.default_matmul_precision(MATMUL_PRECISIONS[0]):
+            state = self._charges(features, system, guess)
+        return {"short_range": graph_sum(energy, system), **state.energies}, state
+
+    def _charges(
+        self, features: Features, system: System, guess: ChargeGuess | None
+    ) -> ChargeState:
         coulomb = None
         if self.solver.uses_coulomb:
             coulomb = self.engine(system.boundary).prepare(
                 system, self.solver.l_max, self.solver.width
             )
-        state = self.solver(features, system, coulomb, guess)
-        return {"short_range": graph_sum(energy, system), **state.energies}, state
+        state: ChargeState = self.solver(features, system, coulomb, guess)
+        return state
 
     def engine(self, boundary: Boundary) -> CoulombEngine:
         """Returns the Coulomb engine of a boundary."""

@@ -152,7 +152,7 @@ class Candidates:
         """Returns those that are closer than the cutoff at wrapped positions [N, 3] Å."""
         cell, n = jnp.asarray(np.array(plan.cell), wrapped.dtype), len(wrapped)
         vectors = wrapped[self.receivers] - wrapped[self.senders]
-        vectors = vectors + self.shifts.astype(wrapped.dtype) @ cell
+        vectors = vectors + _product(self.shifts.astype(wrapped.dtype), cell)
         inside = (self.receivers < n) & (jnp.sum(vectors**2, axis=1) < plan.cutoff**2)
         chosen, count = _where(inside, plan.edges)
         senders, receivers = (_take(a, chosen, n) for a in (self.senders, self.receivers))
@@ -198,7 +198,7 @@ class NeighborList:
         They move on continuously until the list is rebuilt.
         """
         cell = jnp.asarray(np.array(self.plan.cell), positions.dtype)
-        return positions - self.wrap.astype(positions.dtype) @ cell - self.origin
+        return positions - _product(self.wrap.astype(positions.dtype), cell) - self.origin
 
     def refreshed(self, positions: Array) -> "NeighborList":
         """Returns the list, rebuilt if an atom has moved by more than half the skin."""
@@ -260,10 +260,10 @@ def build(positions: Array, plan: ListPlan, needed: Array | None = None) -> Neig
     """Returns the list of all pairs within cutoff + skin, at positions [N, 3] Å anywhere."""
     dtype = positions.dtype
     cell = np.array(plan.cell)
-    fractions = positions @ jnp.asarray(np.linalg.inv(cell), dtype)
+    fractions = _product(positions, jnp.asarray(np.linalg.inv(cell), dtype))
     wrap = jnp.floor(fractions).astype(jnp.int32) * jnp.asarray(np.array(plan.pbc, np.int32))
     origin = jnp.mean(positions, axis=0) if plan.centred else jnp.zeros(3, dtype)
-    inside = positions - wrap.astype(dtype) @ jnp.asarray(cell, dtype) - origin
+    inside = positions - _product(wrap.astype(dtype), jnp.asarray(cell, dtype)) - origin
     edges, count = _search(inside, plan)
     found = [count, jnp.zeros_like(count)]
     pairs, overflow = _no_candidates(), count > plan.candidates
@@ -327,9 +327,10 @@ def _close(positions: Array, receivers: Array, plan: ListPlan) -> tuple[Array, A
     """Which pairs [R, N, S] are within reach, and the nearest-image shifts [R, N, 3]."""
     cell = np.array(plan.cell)
     vectors = positions[jnp.minimum(receivers, len(positions) - 1)][:, None] - positions[None]
-    fractions = vectors @ jnp.asarray(np.linalg.inv(cell), positions.dtype)
+    fractions = _product(vectors, jnp.asarray(np.linalg.inv(cell), positions.dtype))
     shift = -jnp.round(fractions).astype(jnp.int32) * plan.nearest.astype(np.int32)
-    vectors = vectors + shift.astype(positions.dtype) @ jnp.asarray(cell, positions.dtype)
+    shifted = _product(shift.astype(positions.dtype), jnp.asarray(cell, positions.dtype))
+    vectors = vectors + shifted
     moved = vectors[:, :, None] + jnp.asarray(plan.images @ cell, positions.dtype)
     close = jnp.sum(moved**2, axis=-1) < plan.reach**2
     # An atom is no neighbour of itself; its nearest-image shift is zero.
@@ -353,3 +354,8 @@ def _where(mask: Array, size: int) -> tuple[Array, Array]:
 
 def _take(values: Array, index: Array, fill: int) -> Array:
     return values.at[index].get(mode="fill", fill_value=fill)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b of positions: in float32 a GPU would round them to three digits."""
+    return jnp.matmul(a, b, precision="highest")

@@ -29,7 +29,9 @@ def cholesky_solve(
     """
     basis, absent = elimination(constraint, layout, rhs.shape[1])
     reduced = jnp.swapaxes(basis, 1, 2) @ dense_matrix(curvature, layout, rhs) @ basis
-    reduced = reduced + jnp.einsum("gi,ij->gij", absent, jnp.eye(absent.shape[1], dtype=absent.dtype))
+    reduced = reduced + jnp.einsum(
+        "gi,ij->gij", absent, jnp.eye(absent.shape[1], dtype=absent.dtype)
+    )
     flat = layout.dense(rhs).reshape(basis.shape[0], -1, 1)
     factor = jnp.linalg.cholesky(reduced)
     y = jax.scipy.linalg.cho_solve((factor, True), jnp.swapaxes(basis, 1, 2) @ flat)

@@ -99,8 +99,12 @@ def reachable(problem: Any, multipoles: Array, tolerance: float) -> Array:
 def concluded(
     problem: Any, found: Array, steps: Array, tolerance: float
 ) -> tuple[Array, SolverReport]:
-    """Returns a minimum with derivatives and exact charges, and its report."""
+    """Returns a minimum with derivatives and exact charges, and its report.
+
+    What is not finite is replaced by zero, and reported as not converged.
+    """
     frozen = jax.lax.stop_gradient(problem)
+    found = jnp.where(jnp.isfinite(found), found, 0.0)
     found = frozen.constraint.satisfied(found, frozen.constraint.total)
     residual = frozen.size(unbalanced(frozen, found))
     # The recursion's residual, by which it stops, and the true one differ by rounding.

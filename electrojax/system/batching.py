@@ -96,7 +96,9 @@ def build_sample(
         cell = np.array(frame.cell, dtype=np.float64)
     pairs = coulomb_pairs(frame.positions, cell, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
-    fragment = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
+    # Any numbers may name the fragments of a frame; a program counts them from 0.
+    named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
+    fragment = np.unique(named, return_inverse=True)[1]
     system = System(
         positions=np.asarray(frame.positions, dtype=np.float64),
         numbers=np.asarray(frame.numbers),

@@ -52,11 +52,12 @@ def test_equals_a_constrained_dense_solve(x64, boundary, dense):
     assert bool(report.converged.all()) and not np.any(charges[n:])
 
 
-def test_fragments_keep_their_charge(x64):
+@pytest.mark.parametrize("names", [(0, 1, 2), (-1, 0, 7), (2.5, 40, 41)])
+def test_fragments_keep_their_charge(x64, names):
     frame = frame_of("open")
     fragment = np.array([0, 1, 0, 1, 1, 0, 2])
     formal = np.array([1.0, 0.0, 0.0, -1.0, 0.0, 0.6, 0.0])
-    frame = dataclasses.replace(frame, fragment=fragment, formal_charges=formal)
+    frame = dataclasses.replace(frame, fragment=np.array(names)[fragment], formal_charges=formal)
     groups = [list(np.flatnonzero(fragment == f)) for f in range(3)]
     chi, eta = coefficients(7)
     expected, fields, _ = equilibrated(frame, chi, eta, groups)
