@@ -66,7 +66,8 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
     Args:
         model: from :func:`electrojax.load`.
         structures: one ``ase.Atoms``, or a sequence of them. ``atoms.info`` may hold
-            ``total_charge``, ``multiplicity`` and ``external_field`` (V/Å).
+            ``total_charge``, ``multiplicity`` and ``external_field`` (V/Å); without them a
+            structure is neutral, a singlet and in no field. (The calculator and MD ask for them.)
         responses: what to predict beside: ``born_charges``, ``polarizability``.
 
     Returns:
