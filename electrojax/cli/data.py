@@ -7,6 +7,8 @@ import typer
 
 app = typer.Typer(help="Data sets: list, inspect, convert, split and label.", no_args_is_help=True)
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
 
 @app.command("list")
 def list_() -> None:
@@ -32,6 +34,7 @@ def label(
     recipe: Annotated[
         str | None, typer.Option(help="Make a whole data set: a recipe's name or file.")
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Label structures with an ASE calculator, or make a data set by a recipe."""
     from electrojax.data.labelling import label_file, run_recipe
@@ -40,18 +43,19 @@ def label(
     if (structures is None) == (recipe is None):
         raise ConfigError("data label: give either a file of structures or --recipe NAME, not both")
     if recipe is not None:
-        made = run_recipe(recipe, output, report=print)
+        made = run_recipe(recipe, output, report=print, force=force)
         print(f"wrote {made.path}: kept {sum(made.kept.values())}, dropped {made.dropped}")
     elif structures is not None:
-        done = label_file(structures, output, calculator)
+        done = label_file(structures, output, calculator, force=force)
         print(f"wrote {output}: kept {done.kept}, dropped {done.dropped}")
+        for line in done.first:
+            print(line)
 
 
 KeyOption = Annotated[
     list[str] | None,
     typer.Option("--key", metavar="LABEL=NAME", help="Name of a label in an extxyz file."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
 @app.command()

@@ -13,9 +13,10 @@ positions, the energy contains -E·D with the dipole D above, and the forces of 
 Q E: dE/dE_a = -D_a.
 """
 
+import contextlib
 import importlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,16 @@ KELVIN = 3.166808578545117e-6
 
 ATOM_MULTIPLICITIES = {"H": 2, "C": 3, "N": 4, "O": 3, "Na": 2, "Cl": 2}
 """Ground-state multiplicities of the neutral atoms."""
+
+TOLD = {"total_charge": ("charge", "total_charge"), "multiplicity": ("multiplicity", "mult")}
+"""Inputs of a frame, and the options under which ASE calculators are told them."""
+
+UNTOLD = {"total_charge": 0.0, "multiplicity": 1.0}
+"""What an ASE calculator that is told nothing computes with."""
+
+FAILURES = (NotImplementedError, ValueError, KeyError, TypeError, AttributeError, OSError)
+"""What ASE's calculators raise for a frame they cannot do, such as an element without parameters
+(NotImplementedError, which is a RuntimeError, the base of their errors of convergence)."""
 
 DECIMALS = 8
 
@@ -61,22 +72,22 @@ def label_with_tblite(
         DataError: the structure is periodic, or its charge and multiplicity do not go together.
         ConvergenceError: the self-consistent charges did not converge.
     """
-    if atoms.pbc.any():
-        raise DataError(
-            f"{atoms.symbols}: calculator tblite labels open structures, got pbc"
-            f" {atoms.pbc.tolist()}; name tblite.ase.TBLite as the calculator for energy, forces"
-            " and stress"
-        )
     charge, unpaired = _charge_and_unpaired(atoms)
     results = _tblite_results(atoms, charge, unpaired, method, accuracy, electronic_temperature)
-    labelled = atoms.copy()
+    labelled = _unlabelled(atoms)
     labelled.info.update(total_charge=charge, multiplicity=unpaired + 1)
     _store_tblite_labels(labelled, results, unpaired)
     return labelled
 
 
 def _charge_and_unpaired(atoms: "Atoms") -> tuple[int, int]:
-    """Return total charge (e) and number of unpaired electrons, checked against each other."""
+    """Return total charge (e) and number of unpaired electrons of an open structure, checked."""
+    if atoms.pbc.any():
+        raise DataError(
+            f"{atoms.symbols}: calculator tblite labels open structures, got pbc"
+            f" {atoms.pbc.tolist()}; name tblite.ase.TBLite as the calculator for energy, forces"
+            " and stress"
+        )
     charge = float(atoms.info.get("total_charge", 0))
     electrons = int(atoms.numbers.sum()) - charge
     unpaired = int(atoms.info.get("multiplicity", electrons % 2 + 1)) - 1
@@ -86,6 +97,15 @@ def _charge_and_unpaired(atoms: "Atoms") -> tuple[int, int]:
             f" with {electrons:g} electrons; correct either in the frame's header"
         )
     return int(charge), unpaired
+
+
+def _unlabelled(atoms: "Atoms") -> "Atoms":
+    """Return a copy without the labels of an earlier level of theory; inputs stay."""
+    copied = atoms.copy()
+    for side in (copied.info, copied.arrays):
+        for key in [key for key in side if key.startswith("REF_")]:
+            del side[key]
+    return copied
 
 
 def _tblite_results(
@@ -200,41 +220,65 @@ def label_with_calculator(
     frames: Sequence["Atoms"],
     calculator: str = "tblite",
     options: Mapping[str, Any] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> tuple[list["Atoms"], dict[str, int]]:
     """Return labelled copies of the frames that converge, and the dropped ones counted by reason.
 
+    Labels that a frame has already (``REF_...``) do not stay beside the new ones. All frames are
+    checked before the first is labelled.
+
     Args:
-        frames: structures; ``total_charge`` and ``multiplicity`` in their `info` reach tblite. A
-            calculator given by its path gets the frame as it is and its charge from `options`.
+        frames: structures; ``total_charge``, ``multiplicity`` and ``external_field`` in their
+            `info` reach tblite. A calculator given by its path is told none of them: its charge
+            and multiplicity come from `options`, and the frames must not say otherwise.
         calculator: ``tblite`` (GFN1-xTB with charges, dipoles and Fermi level), or the dotted path
             of an ASE calculator class, e.g. ``ase.calculators.lj.LennardJones``.
         options: keyword arguments of `label_with_tblite`, or of the class.
+        report: called with a line for the first frame that is dropped for each reason.
 
     Raises:
         ConfigError: the calculator cannot be imported or built, or gives no energy and forces.
-        DataError: a frame cannot be calculated for another reason than convergence.
+        DataError: a frame cannot be calculated for another reason than convergence, or has a
+            charge, multiplicity or field that the calculator is not told.
     """
-    label = _labeller(calculator, dict(options or {}))
+    check, label = _labeller(calculator, dict(options or {}))
+    for index, atoms in enumerate(frames):
+        with _naming(index, atoms, calculator):
+            check(atoms)
     kept: list[Atoms] = []
     dropped: Counter[str] = Counter()
     for index, atoms in enumerate(frames):
+        reason, message = "not_finite", f"{atoms.symbols}: energy or forces are no numbers"
         try:
-            labelled = label(atoms)
-        except (ConvergenceError, RuntimeError):  # RuntimeError: base of ASE's CalculatorError
-            dropped["not_converged"] += 1
-            continue
-        except DataError as error:
-            raise DataError(f"frame {index}: {error}") from None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise DataError(
-                f"frame {index} ({atoms.symbols}): {calculator} failed with"
-                f" {type(error).__name__}: {' '.join(str(error).split())}"
-            ) from None
-        if finite(labelled):
-            kept.append(labelled)
-        else:
-            dropped["not_finite"] += 1
+            with _naming(index, atoms, calculator):
+                labelled = label(atoms)
+            if finite(labelled):
+                kept.append(labelled)
+                continue
+        except (ConvergenceError, RuntimeError) as error:  # base of ASE's CalculatorError too
+            reason, message = "not_converged", _one_line(error)
+        dropped[reason] += 1
+        if dropped[reason] == 1:
+            report(f"first {reason}: frame {index}: {message}")
     return kept, dict(dropped)
+
+
+@contextlib.contextmanager
+def _naming(index: int, atoms: "Atoms", calculator: str) -> Iterator[None]:
+    """Turn what is no matter of convergence into a DataError that names the frame."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"frame {index}: {error}") from None
+    except FAILURES as error:
+        raise DataError(
+            f"frame {index} ({atoms.symbols}): {calculator} failed with"
+            f" {type(error).__name__}: {_one_line(error)}"
+        ) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def finite(atoms: "Atoms") -> bool:
@@ -243,7 +287,10 @@ def finite(atoms: "Atoms") -> bool:
     return bool(np.isfinite(atoms.info["REF_energy"]) and np.isfinite(forces).all())
 
 
-def _labeller(calculator: str, options: dict[str, Any]) -> Callable[["Atoms"], "Atoms"]:
+def _labeller(
+    calculator: str, options: dict[str, Any]
+) -> tuple[Callable[["Atoms"], object], Callable[["Atoms"], "Atoms"]]:
+    """Return what refuses a frame before anything is computed, and what labels it."""
     if calculator == "tblite":
         known = ("method", "accuracy", "electronic_temperature")
         unknown = [key for key in options if key not in known]
@@ -251,9 +298,49 @@ def _labeller(calculator: str, options: dict[str, Any]) -> Callable[["Atoms"], "
             raise ConfigError(
                 f'calculator tblite: unknown option "{unknown[0]}"; known: {", ".join(known)}'
             )
-        return lambda atoms: label_with_tblite(atoms, **options)
+        return _charge_and_unpaired, lambda atoms: label_with_tblite(atoms, **options)
     instance = _import_calculator(calculator, options)
-    return lambda atoms: _label_with_ase(atoms, instance)
+    told = _told(options)
+    return (
+        lambda atoms: _check_told(atoms, calculator, told),
+        lambda atoms: _label_with_ase(atoms, instance, told),
+    )
+
+
+def _told(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the charge and multiplicity that options hand to an ASE calculator."""
+    found = [(n, options[k], k) for n, keys in TOLD.items() for k in keys if k in options]
+    told: dict[str, float] = {}
+    for name, value, key in found:
+        try:
+            told |= {} if value is None else {name: float(value)}
+        except (ValueError, TypeError):
+            raise ConfigError(f'option "{key}": needed a number, got "{value}"') from None
+    return told
+
+
+def _check_told(atoms: "Atoms", calculator: str, told: Mapping[str, float]) -> None:
+    """Refuse a frame that an ASE calculator would compute as another: its labels would be wrong."""
+    for name, untold in UNTOLD.items():
+        computed = told.get(name, untold)
+        value = float(atoms.info.get(name, computed))
+        if value != computed and name in told:
+            raise DataError(
+                f"has {name} {value:g}, but options tell the calculator {calculator}"
+                f" {computed:g}; correct either"
+            )
+        if value != computed:
+            raise DataError(_not_told(f"{name} {value:g}", calculator))
+    field = np.asarray(atoms.info.get("external_field", 0.0), dtype=float)
+    if field.any():
+        raise DataError(_not_told(f"external_field {field.tolist()}", calculator))
+
+
+def _not_told(quantity: str, calculator: str) -> str:
+    return (
+        f"has {quantity}, which the calculator {calculator} is not told; label with tblite (the"
+        " default), or remove it from the frame"
+    )
 
 
 def _import_calculator(path: str, options: dict[str, Any]) -> Any:
@@ -272,10 +359,11 @@ def _import_calculator(path: str, options: dict[str, Any]) -> Any:
     return calculator
 
 
-def _label_with_ase(atoms: "Atoms", calculator: Any) -> "Atoms":
+def _label_with_ase(atoms: "Atoms", calculator: Any, told: Mapping[str, float]) -> "Atoms":
     """Label with an ASE calculator; ASE's units are eV, Å and e already."""
-    labelled, working = atoms.copy(), atoms.copy()
+    labelled, working = _unlabelled(atoms), _unlabelled(atoms)
     working.calc = calculator
+    labelled.info.update(told)
     labelled.info["REF_energy"] = rounded(working.get_potential_energy())
     labelled.set_array("REF_forces", rounded(working.get_forces()))
     available = calculator.implemented_properties

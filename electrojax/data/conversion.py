@@ -67,6 +67,11 @@ def check_target(target: Path, force: bool) -> None:
     """Refuses a target that exists (unless forced) or whose suffix says no format."""
     if not any(target.name.endswith(suffix) for suffix in SUFFIXES):
         raise ConfigError(f"{target}: needed a name that ends in {', '.join(SUFFIXES)}")
+    check_absent(target, force)
+
+
+def check_absent(target: Path, force: bool) -> None:
+    """Refuses a target that exists, unless forced."""
     if target.exists() and not force:
         raise ConfigError(f"{target}: exists already and is kept; --force replaces it")
 

@@ -21,6 +21,7 @@ from electrojax.data.calculators import (
     atom_energies,
     label_with_calculator,
 )
+from electrojax.data.conversion import check_absent
 from electrojax.data.extxyz import frames_of
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.production import Production, Report, produce
@@ -44,10 +45,14 @@ that are begun anew."""
 
 @dataclass(frozen=True)
 class LabelReport:
-    """How many frames were labelled, and how many were dropped for which reason."""
+    """How many frames were labelled, and how many were dropped for which reason.
+
+    `first` says for each reason which frame was the first, and what the calculator said of it.
+    """
 
     kept: int
     dropped: dict[str, int]
+    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def label_file(
     output: str | Path,
     calculator: str = "tblite",
     options: Mapping[str, Any] | None = None,
+    force: bool = False,
 ) -> LabelReport:
     """Label every frame of an extxyz file (.gz too) and write those that converge, whole or not.
 
@@ -75,33 +81,45 @@ def label_file(
         output: HDF5 if it ends in .h5 or .hdf5, which keeps labels and inputs alone; else extxyz,
             compressed when it ends in .gz.
         calculator, options: as in `label_with_calculator`.
+        force: whether an existing output may be replaced.
 
     Raises:
-        ConfigError, DataError: as there; the source cannot be read; no frame converged; the output
-            cannot be written.
+        ConfigError, DataError: as there; the output exists; the source cannot be read or is empty;
+            no frame converged; the output cannot be written.
     """
-    _check_output(Path(output))
-    frames, dropped = label_with_calculator(_read_frames(Path(source)), calculator, options)
+    _check_output(Path(output), force)
+    structures = _read_frames(Path(source))
+    first: list[str] = []
+    try:
+        frames, dropped = label_with_calculator(structures, calculator, options, first.append)
+    except DataError as error:  # says which frame, and not of which file
+        raise DataError(f"{Path(source).name} {error}") from None
     if not frames:
-        raise DataError(f"{source}: {calculator} labelled none of the frames; dropped: {dropped}")
+        raise DataError(
+            f"{source}: {calculator} labelled none of the frames; dropped: {dropped};"
+            f" {'; '.join(first)}"
+        )
     if is_hdf5(output):
         write_hdf5(output, frames_of(frames, Path(output).name))
     else:
         _write_whole(Path(output), _extxyz_bytes(frames, Path(output)))
-    return LabelReport(len(frames), dropped)
+    return LabelReport(len(frames), dropped, tuple(first))
 
 
 def _read_frames(path: Path) -> list["Atoms"]:
     import ase.io
 
     try:
-        return ase.io.read(path, index=":", format="extxyz")  # type: ignore[no-any-return]
+        frames: list[Atoms] = ase.io.read(path, index=":", format="extxyz")
     except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
         # ASE's own XYZError is an OSError too, without the system's reason.
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from None
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable extxyz file: {reason}") from None
+    if not frames:
+        raise DataError(f"{path}: holds no structures; needed an extxyz file with at least one")
+    return frames
 
 
 def _extxyz_bytes(frames: Sequence["Atoms"], path: Path) -> bytes:
@@ -113,8 +131,9 @@ def _extxyz_bytes(frames: Sequence["Atoms"], path: Path) -> bytes:
     return gzip.compress(raw, compresslevel=9, mtime=0) if path.suffix == ".gz" else raw
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, force: bool) -> None:
     """Fail before hours of labelling rather than after."""
+    check_absent(path, force)
     if not path.parent.is_dir():
         raise DataError(f"{path}: the folder {path.parent} does not exist; create it first")
 
@@ -138,7 +157,10 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def run_recipe(
-    recipe: str | Path, output: str | Path, report: Report = lambda line: None
+    recipe: str | Path,
+    output: str | Path,
+    report: Report = lambda line: None,
+    force: bool = False,
 ) -> RecipeReport:
     """Sample and label the data set of a recipe; write it and a .json beside it.
 
@@ -150,13 +172,16 @@ def run_recipe(
         output: the extxyz file, compressed when it ends in .gz. The isolated-atom energies, the
             counts and the versions go to the same name with .json.
         report: called with a line of progress now and then.
+        force: whether the two files may be replaced where they exist.
 
     Raises:
-        ConfigError: no such recipe, a mistake in it, tblite not installed.
+        ConfigError: no such recipe, a mistake in it, tblite not installed, a file that exists.
         DataError: a composition loses too many frames, or a file cannot be written.
     """
     path = Path(output)
-    _check_output(path)
+    metadata_path = path.with_name(path.name.removesuffix(".gz")).with_suffix(".json")
+    for target in (path, metadata_path):
+        _check_output(target, force)
     loaded = load_recipe(recipe)
     made = produce(loaded, report)
     energies = atom_energies(
@@ -167,7 +192,6 @@ def run_recipe(
     )
     report(f"isolated atoms, eV: {energies}")
     content = _extxyz_bytes(made.frames, path)
-    metadata_path = path.with_name(path.name.removesuffix(".gz")).with_suffix(".json")
     result = RecipeReport(
         path,
         metadata_path,

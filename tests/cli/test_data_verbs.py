@@ -1,4 +1,4 @@
-"""electrojax data inspect, convert and split; HDF5 wherever a data file is taken."""
+"""electrojax data inspect, convert, split and label; HDF5 wherever a data file is taken."""
 
 import gzip
 import json
@@ -104,6 +104,34 @@ def test_split_stored_in_one_file(electrojax, workplace, suffix):
         "data", "split", source, "--stored", "x.hdf5" if suffix == "xyz" else "x.xyz"
     )
     assert other.code == 2 and "data convert" in other.err
+
+
+def test_label_keeps_files_and_refuses_what_a_calculator_is_not_told(electrojax, workplace):
+    lennard_jones = ("--calculator", "ase.calculators.lj.LennardJones")
+    neutral = ase.io.read("data.xyz", ":4")
+    ase.io.write("neutral.xyz", neutral, format="extxyz")
+    neutral[2].info["total_charge"] = -1
+    ase.io.write("charged.xyz", neutral, format="extxyz")
+    done = electrojax("data", "label", "charged.xyz", "-o", "new.xyz", *lennard_jones)
+    assert done.code == 2 and "charged.xyz frame 2: has total_charge -1" in done.err, done.err
+    assert not (workplace / "new.xyz").exists()
+    again = electrojax("data", "label", "neutral.xyz", "-o", "neutral.xyz", *lennard_jones)
+    assert again.code == 2 and "--force" in again.err, again.err
+    options = ("-o", "neutral.xyz", "--force", *lennard_jones)
+    done = electrojax("data", "label", "neutral.xyz", *options)
+    assert done.code == 0 and f"kept {len(neutral)}" in done.out, done.err
+    assert {*read_frames("neutral.xyz")[0].labels} == {"energy", "forces"}
+    (workplace / "recipe.xyz").write_text("before")
+    made = electrojax("data", "label", "--recipe", "ion_water", "-o", "recipe.xyz")
+    assert made.code == 2 and "recipe.xyz: exists already and is kept" in made.err, made.err
+
+
+def test_label_tells_of_the_first_frame_that_was_dropped(electrojax, workplace):
+    far = ase.Atoms("NaCl", positions=[[10, 0, 0], [0, 0, 0]])
+    ase.io.write("two.xyz", [ase.Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.75]]), far])
+    done = electrojax("data", "label", "two.xyz", "-o", "out.xyz")
+    assert done.code == 0 and "kept 1, dropped {'not_converged': 1}" in done.out, done.err
+    assert "first not_converged: frame 1: NaCl: tblite:" in done.out
 
 
 def test_training_and_evaluation_take_hdf5(trained, electrojax, workplace):
