@@ -15,7 +15,7 @@ from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
 from electrojax.data.hdf5 import PER_ATOM_PREDICTIONS, is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import read_frames
-from electrojax.errors import ConfigError
+from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -49,8 +49,11 @@ def evaluate_file(
         batch_edges: neighbour pairs computed at once.
 
     Raises:
-        ConfigError, DataError: for a wrong model, file, key or structure; nothing is written then.
+        ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
+            is one of those read; nothing is written then.
     """
+    for option, target in (("--output", output), ("--metrics", metrics_file)):
+        _refuse_input(option, target, (model_file, resolve_source(data)))
     model = bundle.load(model_file)
     configure_precision(model.precision)
     frames = read_frames(resolve_source(data), _parsed(keys))
@@ -72,6 +75,16 @@ def evaluate_file(
         labels = [sample.labels for sample in samples]
         save_parity_plots(labels, predictions, model.provides, plots, Path(data).name)
     return found
+
+
+def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> None:
+    """Refuses to write over a file that is read: its labels would be lost."""
+    for source in sources:
+        if target is not None and target.exists() and source.exists() and target.samefile(source):
+            raise DataError(
+                f"{option} {target}: is the file {source} that is read, and would be lost; "
+                "choose another name"
+            )
 
 
 def _write_predictions(
@@ -96,12 +109,10 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     from ase import Atoms
 
     atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
-    inputs: dict[str, Any] = {
-        "total_charge": frame.total_charge,
-        "multiplicity": frame.multiplicity,
-        "external_field": frame.external_field,
-    }
-    atoms.info.update({k: v for k, v in inputs.items() if np.any(v)})
+    # A charge of zero is written too: models that condition on it refuse a file without it.
+    atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
+    if np.any(frame.external_field):
+        atoms.info["external_field"] = frame.external_field
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
