@@ -1,5 +1,6 @@
 """electrojax evaluate: predictions, errors and plots of a model on a data file."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,16 @@ def evaluate(
     """Evaluate a model on a data file: errors against its labels, predictions, parity plots."""
     from electrojax.config.evaluation import evaluate_file
 
-    found = evaluate_file(model, data, output, metrics, plots, split, key or [], batch_edges)
+    found = evaluate_file(
+        model,
+        data,
+        output,
+        metrics,
+        plots,
+        split,
+        key or [],
+        batch_edges,
+        report=lambda text: print(text, file=sys.stderr),
+    )
     for name, value in found.items():
         print(f"{name:<34} {value:.6g}")

@@ -11,11 +11,11 @@ from electrojax.config.build import configure_precision
 from electrojax.config.runner import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
-from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
+from electrojax.data.extxyz import DEFAULT_KEYS, unread_names, write_frames
 from electrojax.data.hdf5 import PER_ATOM_PREDICTIONS, is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import read_frames
-from electrojax.errors import ConfigError
+from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -24,6 +24,10 @@ from electrojax.models.prediction import has_spin
 from electrojax.system.types import LABELS, Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
+from electrojax.typing import Reporter
+
+COMPARED = ("energy", "forces")
+"""Labels that a data file is expected to have."""
 
 
 def evaluate_file(
@@ -35,6 +39,7 @@ def evaluate_file(
     split: str | None,
     keys: Sequence[str],
     batch_edges: int,
+    report: Reporter,
 ) -> dict[str, float]:
     """Returns the errors of a model on a data file, and writes what was asked for.
 
@@ -47,15 +52,22 @@ def evaluate_file(
         split: only the frames of this stored split.
         keys: ``LABEL=NAME`` texts.
         batch_edges: neighbour pairs computed at once.
+        report: receives a warning, if nothing there tells how good energies and forces are.
 
     Raises:
-        ConfigError, DataError: for a wrong model, file, key or structure; nothing is written then.
+        ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
+            is one of those read; nothing is written then.
     """
+    for option, target in (("--output", output), ("--metrics", metrics_file)):
+        _refuse_input(option, target, (model_file, resolve_source(data)))
     model = bundle.load(model_file)
     configure_precision(model.precision)
-    frames = read_frames(resolve_source(data), _parsed(keys))
+    named = _parsed(keys)
+    frames = read_frames(resolve_source(data), named)
     if split is not None:
         frames = stored_split(frames, split, data)
+    if not any(frame.labels.keys() & COMPARED for frame in frames):
+        report(f"warning: {_nothing_to_compare(resolve_source(data), named)}")
     for frame in frames:
         model.check(frame)
     model = model.tuned(frames).answering(frames).diagnosing()
@@ -72,6 +84,32 @@ def evaluate_file(
         labels = [sample.labels for sample in samples]
         save_parity_plots(labels, predictions, model.provides, plots, Path(data).name)
     return found
+
+
+def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> None:
+    """Refuses to write over a file that is read: its labels would be lost."""
+    for source in sources:
+        if target is not None and target.exists() and source.exists() and target.samefile(source):
+            raise DataError(
+                f"{option} {target}: is the file {source} that is read, and would be lost; "
+                "choose another name"
+            )
+
+
+def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
+    """Says that energies and forces have no labels, and by which names they may be there."""
+    missing = f"no {' or '.join(COMPARED)} in {path.name}: nothing to compare"
+    if is_hdf5(path):
+        return missing
+    names = [name for name in unread_names(path, keys) if not name.startswith("electrojax_")]
+    likely = {
+        label: min(found, key=len)
+        for label in COMPARED
+        if (found := [name for name in names if label in name.lower()])
+    }
+    options = " ".join(f"--key {label}={name}" for label, name in likely.items())
+    hint = f"; name them with {options}" if options else ""
+    return f"{missing}; other names there: {', '.join(names) or 'none'}{hint}"
 
 
 def _write_predictions(
@@ -96,12 +134,10 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     from ase import Atoms
 
     atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
-    inputs: dict[str, Any] = {
-        "total_charge": frame.total_charge,
-        "multiplicity": frame.multiplicity,
-        "external_field": frame.external_field,
-    }
-    atoms.info.update({k: v for k, v in inputs.items() if np.any(v)})
+    # A charge of zero is written too: models that condition on it refuse a file without it.
+    atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
+    if np.any(frame.external_field):
+        atoms.info["external_field"] = frame.external_field
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():

@@ -54,8 +54,10 @@ def find_file(path: str | os.PathLike[str]) -> ConfigFile:
     parts = given.parts[1:] if given.parts[:1] == ("configs",) else given.parts
     if parts and not given.is_absolute() and (shipped := _existing(PACKAGE_CONFIGS, Path(*parts))):
         return shipped
-    what = "is a folder, not a YAML file" if given.is_dir() else "no such file"
-    raise ConfigError(f"{path}  {what}; `electrojax init -o {given.name}` writes a starter file")
+    if given.is_dir():
+        raise ConfigError(f"{path}  is a folder; name a YAML file")
+    hint = f"`electrojax init -o {given.name}` writes a starter file"
+    raise ConfigError(f"{path}  no such file; {hint}")
 
 
 def _existing(folder: Path, name: Path, source: str | None = None) -> ConfigFile | None:

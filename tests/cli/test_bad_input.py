@@ -187,6 +187,25 @@ def test_output_that_cannot_be_written(trained, workplace, electrojax):
     refused(done, "out.xyz")
 
 
+def test_evaluation_does_not_overwrite_what_it_reads(trained, workplace, electrojax):
+    data, model = workplace / "data.xyz", workplace / "model.ejx"
+    shutil.copyfile(trained / "model.ejx", model)
+    (workplace / "link.xyz").symlink_to(data)
+    (workplace / "sub").mkdir()
+    before = data.read_bytes(), model.read_bytes()
+    for option, name in (
+        ("-o", "data.xyz"),
+        ("-o", "sub/../data.xyz"),
+        ("-o", "link.xyz"),
+        ("-o", "model.ejx"),
+        ("--metrics", data),
+    ):
+        refused(electrojax("evaluate", model, "data.xyz", option, name), str(name), "another name")
+        assert (data.read_bytes(), model.read_bytes()) == before
+    refused(electrojax("evaluate", model, "link.xyz", "-o", "data.xyz"), "data.xyz")
+    assert data.read_bytes() == before[0]
+
+
 def test_disk_full_while_saving_a_model(trained, tmp_path, monkeypatch):
     """The old model stays whole and no temporary file is left."""
     import os

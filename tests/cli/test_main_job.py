@@ -116,6 +116,44 @@ def test_predict_from_python_equals_evaluate(trained, electrojax, tmp_path):
         np.testing.assert_allclose(total, prediction.energy, rtol=0, atol=1e-4)
 
 
+def test_labels_of_other_names_are_pointed_out(trained, electrojax, tmp_path):
+    with gzip.open(builtin_path("ion_water"), "rt") as file:
+        atoms = ase.io.read(file, ":3", format="extxyz")
+    for one in atoms:
+        energy, forces = one.info.pop("REF_energy"), one.arrays.pop("REF_forces")
+        one.info |= {"dft_energy": energy, "long_name_of_energy": 0.0, "electrojax_forces": 0.0}
+        one.arrays["Forces"] = forces
+    ase.io.write(tmp_path / "per.xyz", atoms, format="extxyz")
+    command = ["evaluate", trained / "model.ejx", tmp_path / "per.xyz"]
+    done = electrojax(*command)
+    assert done.code == 0 and "forces_rmse" not in done.out
+    assert done.err.splitlines()[0] == (
+        "warning: no energy or forces in per.xyz: nothing to compare; other names there: Forces, "
+        "composition, dft_energy, long_name_of_energy, origin, temperature; "
+        "name them with --key energy=dft_energy --key forces=Forces"
+    )
+    done = electrojax(*command, "--key", "energy=dft_energy", "--key", "forces=Forces")
+    assert done.code == 0 and "forces_rmse" in done.out and "warning" not in done.err
+
+
+def test_predictions_carry_the_inputs_of_their_structures(trained, electrojax, tmp_path):
+    """Zeros too: the calculator and the md verb refuse a file that does not give the charge."""
+    with gzip.open(builtin_path("ion_water"), "rt") as file:
+        atoms = ase.io.read(file, ":12", format="extxyz")
+    atoms[0].info["external_field"] = np.array([0.0, 0.1, 0.0])
+    ase.io.write(tmp_path / "few.xyz", atoms, format="extxyz")
+    electrojax("evaluate", trained / "model.ejx", tmp_path / "few.xyz", "-o", tmp_path / "o.xyz")
+    written = ase.io.read(tmp_path / "o.xyz", ":")
+    charges = [one.info["total_charge"] for one in atoms]
+    assert 0 in charges and [one.info["total_charge"] for one in written] == charges
+    assert all(one.info["multiplicity"] == 1 for one in written)
+    np.testing.assert_array_equal(written[0].info["external_field"], [0.0, 0.1, 0.0])
+    assert not any("external_field" in one.info for one in written[1:])
+    one = written[charges.index(0)]
+    one.calc = ej.Calculator(trained / "model.ejx")
+    np.testing.assert_allclose(one.get_potential_energy(), one.info["electrojax_energy"], atol=1e-3)
+
+
 def test_the_notebook_of_predictions_runs(trained, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(trained)

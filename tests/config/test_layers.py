@@ -163,3 +163,12 @@ def test_bad_overrides_are_refused(override: str, needles: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         overridden(STAGES, override)
     assert all(needle in str(caught.value) for needle in needles), str(caught.value)
+
+
+def test_a_missing_file_can_be_started_and_a_folder_cannot(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent.yaml  no such file; `electrojax init -o absent"):
+        find_file("absent.yaml")
+    for name in (".", "..", str(tmp_path)):
+        with pytest.raises(ConfigError, match="is a folder; name a YAML file") as caught:
+            find_file(name)
+        assert "init" not in str(caught.value)

@@ -22,6 +22,9 @@ PLACES = ("epoch", "step")
 MARKS = ("resolved.yaml", "metrics.jsonl", "point.json")
 """Files by any of which a run folder is known; a sweep's point that never began has the last."""
 
+SIMULATED = "thermo.jsonl"
+"""The log of a molecular dynamics run, whose folder has a resolved.yaml too and no errors."""
+
 DEPTH = 2
 """Folders below the one that is given in which runs are looked for."""
 
@@ -94,6 +97,8 @@ class RunRecord:
 
 def is_run(folder: Path) -> bool:
     """Returns whether a folder is one that a training run or a sweep made for it."""
+    if (folder / SIMULATED).is_file() and not (folder / "metrics.jsonl").is_file():
+        return False
     return any((folder / name).is_file() for name in MARKS)
 
 

@@ -94,6 +94,18 @@ def test_folders_of_runs_each_once(make_run, tmp_path):
     assert [run.name for run in runs] == ["a", "b"]
 
 
+def test_simulations_among_the_runs_are_passed_over(make_run, tmp_path):
+    make_run("a")
+    simulated = tmp_path / "runs" / "md"
+    (simulated / "checkpoints").mkdir(parents=True)
+    (simulated / "resolved.yaml").write_text("run: {name: md}\nsteps: 10\n")
+    (simulated / "thermo.jsonl").write_text('{"step": 0}\n')
+    runs, _ = read_all([tmp_path / "runs"])
+    assert [run.name for run in runs] == ["a"]
+    with pytest.raises(DataError, match="md: is no run folder and holds none"):
+        read_all([simulated])
+
+
 def test_folders_that_are_no_runs(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
