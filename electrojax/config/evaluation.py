@@ -98,7 +98,7 @@ def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> 
 
 def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     """Says that energies and forces have no labels, and by which names they may be there."""
-    missing = f"no {' or '.join(COMPARED)} in {path.name}: nothing to compare"
+    missing = f"no {' or '.join(COMPARED)} in {path.name} to compare"
     if is_hdf5(path):
         return missing
     names = [name for name in unread_names(path, keys) if not name.startswith("electrojax_")]

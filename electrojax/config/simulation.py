@@ -179,7 +179,7 @@ def build_md(loaded: LoadedMd) -> tuple[Job, list[str]]:
         steps=config.steps,
         folder=loaded.folder,
         trajectory=loaded.trajectory,
-        quantities=_quantities(config, frame),
+        quantities=_quantities(config, frame, warnings),
         write_every=config.write.every,
         checkpoint_every=config.checkpoint_every,
         identity=_identity(config),
@@ -287,9 +287,12 @@ def _structure(frame: Frame, masses: np.ndarray, model: Potential) -> Structure:
     return Structure(frame.numbers, masses, frame.cell, frame.pbc, info)
 
 
-def _quantities(config: MdConfig, frame: Frame) -> tuple[str, ...]:
-    undefined = () if frame.boundary == "open" else ("dipole",)
-    return tuple(q for q in config.write.quantities if q not in undefined)
+def _quantities(config: MdConfig, frame: Frame, warnings: list[str]) -> tuple[str, ...]:
+    if frame.boundary == "open" or "dipole" not in config.write.quantities:
+        return tuple(config.write.quantities)
+    if "quantities" in config.write.model_fields_set:
+        warnings.append("write.quantities: a periodic structure has no dipole; it is left out")
+    return tuple(q for q in config.write.quantities if q != "dipole")
 
 
 def _identity(config: MdConfig) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def test_labels_of_other_names_are_pointed_out(trained, electrojax, tmp_path):
     done = electrojax(*command)
     assert done.code == 0 and "forces_rmse" not in done.out
     assert done.err.splitlines()[0] == (
-        "warning: no energy or forces in per.xyz: nothing to compare; other names there: Forces, "
+        "warning: no energy or forces in per.xyz to compare; other names there: Forces, "
         "composition, dft_energy, long_name_of_energy, origin, temperature; "
         "name them with --key energy=dft_energy --key forces=Forces"
     )

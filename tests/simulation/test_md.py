@@ -188,6 +188,19 @@ def test_inputs_are_given_or_the_run_is_refused(md_file):
     assert built(path)[0].structure.info["total_charge"] == 1.0
 
 
+def test_a_periodic_structure_is_told_to_have_no_dipole(md_file):
+    write = "{every: 10, path: frames.xyz, quantities: [energy, dipole]}"
+    path = md_file("asked", write=write)
+    assert built(path)[1] == []
+    crystal = atoms_of(water(), total_charge=0.0)
+    crystal.set_cell(9.0 * np.eye(3))
+    crystal.set_pbc(True)
+    ase.io.write(path.parent / "start.xyz", crystal)
+    job, warnings = built(path)
+    assert "dipole" in warnings[0] and "dipole" not in job.quantities
+    assert built(md_file("default", write="{every: 10, path: frames.xyz}"))[1] == []
+
+
 def test_a_field_and_a_multiplicity_come_from_the_file_or_the_frame(md_file):
     field = np.array([0.0, 0.02, -0.05])
     path = md_file("field", steps=10)
