@@ -48,7 +48,9 @@ class Fake:
             epoch = self.epoch + 1
             loss = abs(self.stage["learning_rate"] - 0.01) + 0.1 / epoch
             self.write({"epoch": epoch, "stage": "only", "valid/loss": loss})
-            (self.folder / "epochs").write_text(str(epoch))
+            # Whole or not at all: it is killed at any time.
+            (self.folder / "epochs.new").write_text(str(epoch))
+            os.replace(self.folder / "epochs.new", self.folder / "epochs")
             if self.seed == KILLED or (self.seed == KILLED_ONCE and first):
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.stopping:

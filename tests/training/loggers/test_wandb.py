@@ -82,7 +82,8 @@ def test_a_resumed_run_is_the_same_run(start, monkeypatch):
     resumed = dataclasses.replace(start, epoch=1, run_id=run_id)
     assert told(WeightsAndBiases(), resumed, (2, 3)) == run_id
     folders = sorted((start.folder / "wandb").glob("offline-run-*"))
-    assert [path.name.rpartition("-")[2] for path in folders] == [run_id, run_id]
+    # A second folder within a second has "-1" behind its name.
+    assert [path.name.split("-")[3] for path in folders] == [run_id, run_id]
     assert [[row["epoch"] for row in rows(folder)] for folder in folders] == [[1, 2], [2, 3]]
     [ended] = [record.exit for record in records(folders[0]) if record.HasField("exit")]
     assert ended.exit_code == 130
