@@ -11,8 +11,8 @@ from electrojax.errors import DataError
 
 LOCK = ".lock"
 
-LOOKS, LOOK = 10, 0.02
-"""How often a held lock is tried again, and after how many seconds: a process that only looks
+LOOKS, LOOK = 11, 0.02
+"""How often a held lock is tried, and every how many seconds: a process that only looks
 whether a folder is in use holds its lock for an instant."""
 
 
@@ -67,12 +67,11 @@ def lock_folder(folder: str | os.PathLike, otherwise: str = "run.name") -> Itera
         DataError: if another process holds it, naming that process, or it cannot be written.
     """
     path = Path(folder) / LOCK
-    handle = try_lock(path)
     for _ in range(LOOKS):
-        if handle is None:
-            time.sleep(LOOK)
-            handle = try_lock(path)
-    if handle is None:
+        if (handle := try_lock(path)) is not None:
+            break
+        time.sleep(LOOK)
+    else:
         holder = path.read_bytes()[:32].decode(errors="replace").strip() or "unknown"
         raise DataError(
             f"{folder}: another electrojax process (pid {holder}) is using it; wait for it to end, "

@@ -58,16 +58,16 @@ def evaluate_file(
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
             is one of those read; nothing is written then.
     """
+    source, named = resolve_source(data), _parsed(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
-        _refuse_input(option, target, (model_file, resolve_source(data)))
+        _refuse_input(option, target, (model_file, source))
     model = bundle.load(model_file)
     configure_precision(model.precision)
-    named = _parsed(keys)
-    frames = read_frames(resolve_source(data), named)
+    frames = read_frames(source, named)
     if split is not None:
         frames = stored_split(frames, split, data)
     if not any(frame.labels.keys() & COMPARED for frame in frames):
-        report(f"warning: {_nothing_to_compare(resolve_source(data), named)}")
+        report(f"warning: {_nothing_to_compare(source, named)}")
     for frame in frames:
         model.check(frame)
     model = model.tuned(frames).answering(frames).diagnosing()

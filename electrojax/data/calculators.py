@@ -350,7 +350,7 @@ def _import_calculator(path: str, options: dict[str, Any]) -> Any:
         calculator = getattr(importlib.import_module(module_name), class_name)(**options)
     except (ImportError, AttributeError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
-            f'calculator "{path}" cannot be built: {" ".join(str(error).split())}; give tblite, or'
+            f'calculator "{path}" cannot be built: {_one_line(error)}; give tblite, or'
             " the dotted path of an ASE calculator class such as ase.calculators.lj.LennardJones"
         ) from None
     missing = {"energy", "forces"} - set(getattr(calculator, "implemented_properties", ()))

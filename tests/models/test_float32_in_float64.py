@@ -3,13 +3,13 @@
 import dataclasses
 
 import jax
-import jax.extend
 import numpy as np
 import pytest
 
 from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.types import Frame
 from tests.conformance.models import FIXED_POTENTIAL, SOLVERS, potential, system_of
+from tests.programs import equations
 from tests.simulation.conftest import water
 
 CASES = [
@@ -19,14 +19,6 @@ CASES = [
     ("local", "periodic", "mesh"),
     ("qeq-cg", "periodic", "mesh_ewald"),
 ]
-
-
-def equations(jaxpr: jax.extend.core.Jaxpr):
-    """Every step of a program, those inside loops and calls included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from equations(inner)
 
 
 def doubles(function, *arguments) -> list:

@@ -1,7 +1,5 @@
 """A large periodic structure: what the Coulomb sum adds to a model's arrays, from its program."""
 
-from collections.abc import Iterator
-
 import jax
 import jax.extend
 import numpy as np
@@ -13,6 +11,7 @@ from electrojax.system.batching import capacity_for, collate
 from electrojax.system.types import Frame
 from tests.conformance.coulomb import summed
 from tests.conformance.models import potential
+from tests.programs import equations
 
 ATOMS = 20_000
 
@@ -26,12 +25,10 @@ def box(n: int) -> Frame:
     return Frame(np.resize([8, 1, 1], n), positions, np.eye(3) * length, (True,) * 3)
 
 
-def shapes(jaxpr: jax.extend.core.Jaxpr) -> Iterator[tuple[int, ...]]:
-    """The shape of every intermediate value, those inside loops and calls included."""
-    for equation in jaxpr.eqns:
-        yield from (v.aval.shape for v in equation.outvars if hasattr(v.aval, "shape"))
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from shapes(inner)
+def shapes(jaxpr: jax.extend.core.Jaxpr) -> set[tuple[int, ...]]:
+    """The shapes of every intermediate value of a program."""
+    values = (v.aval for equation in equations(jaxpr) for v in equation.outvars)
+    return {value.shape for value in values if hasattr(value, "shape")}
 
 
 @pytest.mark.parametrize("method", ["auto", "direct"])
@@ -48,7 +45,7 @@ def test_no_array_grows_with_the_square_of_the_atoms(method):
     sample = tuned.sample(frame)
     system = collate([sample], capacity_for([sample]), np.float32).system
     traced = jax.make_jaxpr(compiled(tuned.network))(model.params, system)
-    found = set(shapes(traced.jaxpr))
+    found = shapes(traced.jaxpr)
     assert len(found) > 100
     n, edges = ATOMS, sample.system.n_edges
     short_range = [s for s in found if edges in s]

@@ -1,7 +1,6 @@
 """Float32 products stay float32 on hardware that has coarser ones, unless the model asks."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import jax
 import jax.extend
@@ -13,16 +12,13 @@ from electrojax.models.potential import MATMUL_PRECISIONS, assemble
 from electrojax.simulation.forces import moving_system
 from electrojax.simulation.neighbors import build
 from tests.conformance.models import STATISTICS, potential, system_of
+from tests.programs import equations
 from tests.simulation.conftest import water
 
 
-def products(jaxpr: jax.extend.core.Jaxpr) -> Iterator[jax.extend.core.JaxprEqn]:
-    """Every matrix product of a program, those inside loops and calls included."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            yield equation
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from products(inner)
+def products(jaxpr: jax.extend.core.Jaxpr) -> list[jax.extend.core.JaxprEqn]:
+    """Every matrix product of a program."""
+    return [e for e in equations(jaxpr) if e.primitive.name == "dot_general"]
 
 
 def found(model) -> list:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from electrojax.nn.base import BACKBONES
 from electrojax.nn.features import Features, component
@@ -15,6 +14,7 @@ from electrojax.system.batching import Capacity
 from electrojax.system.geometry import PADDING_DISTANCE
 from electrojax.typing import replace
 from tests.nn import graphs
+from tests.programs import equations
 
 every_variant = pytest.mark.parametrize("variant", list(graphs.VARIANTS))
 
@@ -158,7 +158,7 @@ def test_float32_stays_float32_in_a_float64_process(variant, frame, x64):
         return jax.value_and_grad(energy)(vectors)
 
     jaxpr = jax.make_jaxpr(forces)(params, vectors)
-    doubles = [e for e in _equations(jaxpr.jaxpr) if any(_is_double(v) for v in e.outvars)]
+    doubles = [e for e in equations(jaxpr.jaxpr) if any(_is_double(v) for v in e.outvars)]
     assert not doubles
     assert not [c for c in jaxpr.consts if getattr(c, "dtype", None) == np.float64]
 
@@ -209,13 +209,6 @@ def _emptied(system):
         receivers=outside,
         **masks,
     )
-
-
-def _equations(jaxpr):
-    for equation in jaxpr.eqns:
-        yield equation
-        for inner in jaxprs_in_params(equation.params):
-            yield from _equations(inner)
 
 
 def _is_double(variable) -> bool:
