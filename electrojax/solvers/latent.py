@@ -18,8 +18,9 @@ from electrojax.solvers.elements import (
     ElementTable,
     electropositivities,
 )
+from electrojax.solvers.fukui import conserve_charge
 from electrojax.solvers.hardness import MultipoleChannels
-from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.local import irreps
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array, replace
@@ -100,7 +101,7 @@ class LatentCharges(nn.Module):
         if self.charge_control == "neutral":
             system = replace(system, total_charge=jnp.zeros_like(jnp.asarray(system.total_charge)))
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-        return jax.vmap(lambda p: conserve_charge(p, logits, system), 1, 1)(latent)
+        return conserve_charge(latent, logits, system)
 
     def _coulomb(self, latent: Array, coulomb: CoulombOperator, system: System) -> Array:
         """The channels' energies [G] eV, each for itself."""

@@ -3,7 +3,6 @@
 from typing import ClassVar, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
@@ -18,8 +17,9 @@ from electrojax.solvers.elements import (
     electropositivities,
     starting_at,
 )
+from electrojax.solvers.fukui import conserve_charge
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
-from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
+from electrojax.system.types import BOUNDARIES, Boundary, System
 from electrojax.typing import Array
 
 
@@ -82,25 +82,3 @@ class LocalCharges(nn.Module):
 def irreps(l_max: int) -> str:
     """Returns one irrep of natural parity per order, such as ``1x0e+1x1o`` for l_max 1."""
     return "+".join(f"1x{l}{'eo'[l % 2]}" for l in range(l_max + 1))
-
-
-def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
-    """Returns multipoles whose charges sum to the total charge of each structure.
-
-    q_i ← q_i + f_i (Q − Σ_j q_j) with f_i = softplus(logit_i) / Σ_j softplus(logit_j): positive
-    weights, so the denominator cannot vanish.
-
-    Args:
-        multipoles: [N, M] e·Å^l.
-        logits: [N] unconstrained Fukui weights.
-        system: the batch, with ``total_charge`` [G] in e.
-
-    Returns:
-        [N, M]; padding stays zero.
-    """
-    fukui = jax.nn.softplus(logits) * system.node_mask
-    missing = jnp.asarray(system.total_charge) - graph_sum(multipoles[:, 0], system)
-    total = graph_sum(fukui, system)
-    per_graph = missing / jnp.where(total > 0, total, 1.0)
-    shift = fukui * per_graph[system.node_graph]
-    return multipoles.at[:, 0].add(shift)

@@ -19,8 +19,9 @@ from electrojax.solvers.constraint import (
     reservoir,
 )
 from electrojax.solvers.elements import ElementTable
+from electrojax.solvers.fukui import conserve_charge
 from electrojax.solvers.hardness import Hardness, learned_drive
-from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.local import irreps
 from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
 from electrojax.solvers.transfers import BoundedBonds, SoftBonds, TransferEnergy

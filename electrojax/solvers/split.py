@@ -18,7 +18,8 @@ from electrojax.nn.options import option, runtime
 from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.solvers.elements import ELEMENTS
-from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.fukui import conserve_charge
+from electrojax.solvers.local import irreps
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
 from electrojax.system.composition import symbols
 from electrojax.system.geometry import edge_vectors, harmonic_order
