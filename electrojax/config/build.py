@@ -16,6 +16,7 @@ from electrojax.data.statistics import fit_statistics
 from electrojax.errors import ElectrojaxError
 from electrojax.models.potential import Potential, assemble
 from electrojax.models.responses import RESPONSES
+from electrojax.solvers.base import consistency_note
 from electrojax.solvers.diagnostics import DIAGNOSTICS
 from electrojax.system.batching import Sample
 from electrojax.system.types import Frame
@@ -84,7 +85,7 @@ def build_job(run: LoadedRun) -> Job:
     run.require_data_files()
     _require_loggers(run)
     configure_precision(run.config.run.precision)
-    warnings: list[str] = []
+    warnings = run.changed_defaults()
     frames = read_splits(run)
     cutoff = run.config.model.backbone.options()["cutoff"]
     energies = run.config.data.atom_energies
@@ -94,6 +95,8 @@ def build_job(run: LoadedRun) -> Job:
     potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
     potential = potential.responding([name for name in RESPONSES if _trains_on(run, name)])
     potential = potential.diagnosing([name for name in DIAGNOSTICS if _trains_on(run, name)])
+    kind = run.config.model.solver.kind
+    warnings += filter(None, [consistency_note(potential.network.solver, kind)])
     _check_against_model(run, frames, potential)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}

@@ -21,6 +21,7 @@ from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.models.prediction import has_spin
+from electrojax.solvers.base import is_consistent
 from electrojax.system.types import LABELS, Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
@@ -152,6 +153,7 @@ def predictions_by_name(
 ) -> Mapping[str, Any]:
     """Returns what a model predicts for a frame, by name, in eV, Å and e.
 
+    ``energy_polarization`` is −∂E/∂(external field), where it is not the polarisation.
     ``chemical_potential`` is −∂E/∂q of each atom in eV, and ``spin_multipoles`` n_α − n_β in
     electrons·Å^l, of solvers that know them.
     """
@@ -167,6 +169,8 @@ def predictions_by_name(
     for name in ("polarization", "fermi_level"):
         if name in model.provides:
             found[name] = getattr(prediction, name)
+    if "polarization" in found and not is_consistent(model.network.solver):
+        found["energy_polarization"] = prediction.energy_polarization
     if "fermi_level" in model.provides:
         found["chemical_potential"] = prediction.chemical_potential
     if has_spin(model.network.solver):

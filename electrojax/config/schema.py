@@ -250,8 +250,8 @@ class Loss(Section):
     legendre_gap: float = Field(
         default=0.0,
         ge=0,
-        description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. For fixed potentials: "
-        "without it, or energy functional, forces there depend on where levels happen to start",
+        description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. Zero for energy "
+        "functional, which fixed potentials need",
     )
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ FORMAT, VERSION = "electrojax structures", 1
 RAGGED = {"multipoles": MAX_MULTIPOLES}
 """Quantities whose number of components varies, and its largest value."""
 
-PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles")
+PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles", "energy_born_charges")
 """What models predict for every atom beside labels."""
 
 

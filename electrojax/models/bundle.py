@@ -14,7 +14,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from electrojax.errors import DataError
 from electrojax.files import write_whole
+from electrojax.models.former import completed
 from electrojax.models.potential import Potential, assemble
+from electrojax.solvers.base import consistency_note
 from electrojax.system.composition import symbols
 from electrojax.system.types import Statistics
 
@@ -66,6 +68,8 @@ def load(path: str | os.PathLike) -> Potential:
 def read(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
     """Returns the manifest and the parameter tree of a bundle.
 
+    Solver options of which a bundle of an older version says nothing have the value of then.
+
     Raises:
         DataError: if the file is missing, damaged, not a bundle or of a newer format.
     """
@@ -89,6 +93,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
             f"{path}: not an electrojax model, or a damaged one ({error}); "
             "needed a model.ejx written by electrojax"
         ) from error
+    manifest["model"] = completed(manifest["model"])
     return manifest, unflatten_dict(arrays, sep="/")
 
 
@@ -101,6 +106,8 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
     manifest, params = read(path)
     statistics = _statistics(manifest["statistics"])
     arrays = flatten_dict(params, sep="/")
+    model = assemble(manifest["model"], statistics, manifest["precision"])
+    note = consistency_note(model.network.solver, manifest["model"]["solver"]["kind"])
     return {
         "file": str(path),
         "format": manifest["format"],
@@ -108,6 +115,7 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
         "backbone": manifest["model"]["backbone"],
         "density": manifest["model"]["density"],
         "coulomb": manifest["model"]["coulomb"],
+        "responses": note or "derivatives of the energy are those of the density",
         "precision": manifest["precision"],
         "elements": symbols(statistics.numbers),
         "atomic_energies": list(statistics.atomic_energies),

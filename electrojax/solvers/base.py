@@ -27,6 +27,9 @@ class ChargeSolver(Protocol):
         provides: the labels that it predicts beside energy, forces and stress.
         uses_coulomb: whether it needs a Coulomb operator at all.
         field_boundaries: where it puts an external field into its energy; open, if it has none.
+        consistent: whether −∂E/∂E_field is the polarisation of its density, −∂E/∂Q its Fermi level
+            and, at fixed potential, ∂Ω/∂μ its charge; true, if it has none. Where it is false,
+            fixed potentials are refused, and responses are those of the density.
         l_max: the highest multipole order of its density.
         width: Å, the width of its Gaussians.
     """
@@ -34,6 +37,7 @@ class ChargeSolver(Protocol):
     provides: ClassVar[tuple[str, ...]]
     uses_coulomb: ClassVar[bool]
     field_boundaries: ClassVar[tuple[Boundary, ...]]
+    consistent: bool
     l_max: int
     width: float
 
@@ -75,8 +79,34 @@ def check_frame(solver: nn.Module, kind: str, frame: Frame) -> None:
             f"{frame.source}: has an external_field, which solver kind {kind} does not feel with "
             f"boundary {frame.boundary}; needed {where}, or no external_field"
         )
+    control = frame.charge_control or getattr(solver, "charge_control", "")
+    if control == "fixed_potential" and not is_consistent(solver):
+        raise DataError(
+            f"{frame.source}: charge_control fixed_potential, where the energy is the grand "
+            f"potential; that of solver kind {kind} with these options has another slope "
+            "than the charge; needed energy functional (scf), kind qeq or functional, or "
+            "fixed_charge"
+        )
     if hasattr(solver, "check"):
         solver.check(frame)
+
+
+def is_consistent(solver: nn.Module) -> bool:
+    """Returns whether responses of a solver's energy are those of its density."""
+    return bool(getattr(solver, "consistent", True))
+
+
+def consistency_note(solver: nn.Module, kind: str) -> str:
+    """Returns what to know of a solver whose energy has other responses than its density, or ""."""
+    if is_consistent(solver):
+        return ""
+    return (
+        f'solver kind {kind}, energy "{getattr(solver, "energy", "")}": not stationary in the '
+        "density. Polarisation, Born charges (dP/dr) and polarisability (dP/dfield) are those of "
+        "the density; -dE/dfield is another number (energy_polarization), -dE/dQ is not the Fermi "
+        "level, fixed potentials are refused, and forces between far charged parts deviate from "
+        "Coulomb's"
+    )
 
 
 SOLVERS: dict[str, type[nn.Module]] = {

@@ -33,6 +33,7 @@ from electrojax.solvers.fixed_point import concluded, level_at_start, residual, 
 from electrojax.solvers.hardness import INITIAL_HARDNESS, Hardness
 from electrojax.solvers.local import irreps
 from electrojax.solvers.mixing import mixed, newton_krylov
+from electrojax.solvers.neighborhood import neighborhoods
 from electrojax.solvers.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.receivers import check_receivers, receiver_units
 from electrojax.solvers.response_map import ResponseReadout
@@ -75,10 +76,17 @@ class SelfConsistentField(nn.Module):
     update: Literal["affine", "one_body", "many_body"] = option(
         "affine", "of the free response: affine in the potentials, a function, with messages"
     )
-    energy: Literal["quadratic", "perceptron", "coulomb", "functional"] = option(
-        "coulomb",
-        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential; "
-        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb",
+    energy: Literal["functional", "coulomb", "quadratic", "perceptron"] = option(
+        "functional",
+        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb; "
+        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential. "
+        "Of the last three -dE/dfield is not the dipole and -dE/dQ not the Fermi level: no fixed "
+        "potential, and responses are derivatives of the density's polarisation",
+    )
+    potentials: Literal["local", "absolute"] = option(
+        "local",
+        "what the learned energy of a free response reads: local: differences from the mean over "
+        "an atom and its neighbours; absolute: itself",
     )
     initial_hardness: float = option(
         500.0,
@@ -117,6 +125,11 @@ class SelfConsistentField(nn.Module):
     cutoff: float = runtime(0.0, "cutoff of the edges, Å")
 
     @property
+    def consistent(self) -> bool:
+        """Whether responses of the energy are those of the density."""
+        return self.energy == "functional" and self.gradient == "implicit"
+
+    @property
     def uses_receivers(self) -> bool:
         """Whether the Coulomb operator has to receive with other widths."""
         return self.response == "free"
@@ -130,6 +143,11 @@ class SelfConsistentField(nn.Module):
                 "is affine"
             )
         if self.response == "symmetric":
+            if self.potentials != "local":
+                raise ConfigError(
+                    f'model.solver: potentials "{self.potentials}" needs response "free"; a '
+                    "symmetric response reads none"
+                )
             return
         if self.energy == "functional":
             raise ConfigError(
@@ -272,4 +290,6 @@ class SelfConsistentField(nn.Module):
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
+        if self.response == "free" and self.potentials == "local":
+            values = neighborhoods(problem.system, self.cutoff).differences(values)
         return jnp.where(jnp.asarray(problem.system.node_mask)[:, None], values, 0.0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -100,16 +101,18 @@ def test_more_electrons_up_than_down(x64):
 
 
 def test_the_barycentre_makes_a_neutral_structure_independent_of_the_origin(x64):
+    """Of absolute potentials; of potential differences nothing depends on it."""
     features = features_of(5)
     frame = cluster(total_charge=0.0)
     moved = dataclasses.replace(frame, positions=frame.positions + np.array([3.0, -2.0, 7.0]))
     systems = [system_of([f]) for f in (frame, moved)]
-    for barycentre in (True, False):
-        solver = FieldUpdates(barycentre=barycentre, receiver_widths=(1.1, 2.0), **COMMON)
+    for barycentre, potentials in itertools.product((True, False), ("absolute", "local")):
+        options = {"barycentre": barycentre, "potentials": potentials, **COMMON}
+        solver = FieldUpdates(receiver_widths=(1.1, 2.0), **options)
         params = random_params(solver, systems[0], features)
         run = run_of(solver, features)
         before, after = (energy_of(run(params, system)) for system in systems)
-        assert np.allclose(before, after, atol=1e-9) is barycentre
+        assert np.allclose(before, after, atol=1e-9) is (barycentre or potentials == "local")
 
 
 def test_half_a_field_per_channel(x64):
@@ -228,5 +231,9 @@ def test_what_is_refused():
         FieldUpdates(receiver_norms=(1.0, -1.0, 1.0, 1.0), **COMMON).check(cluster())
     with pytest.raises(DataError, match="multiplicity 0"):
         FieldUpdates(**COMMON).check(cluster(multiplicity=0.0))
+    with pytest.raises(ConfigError, match="needed steps: 1, got 2"):
+        FieldUpdates(energy="one_shot", l_max=1).check(cluster())
+    with pytest.raises(ConfigError, match=r"receiver_widths: \[1.5, 3.0\], got \[2.0\]"):
+        FieldUpdates(energy="one_shot", steps=1, receiver_widths=(2.0,)).check(cluster())
     with pytest.raises(DataError, match="keeps the total_charge"):
         FieldUpdates(**COMMON).check(cluster(charge_control="fixed_potential"))

@@ -1,0 +1,28 @@
+"""Options that came later, or got another default: what models of before them have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "scf": {"energy": "coulomb", "potentials": "absolute"},
+    "non_scf": {"potentials": "absolute"},
+}
+"""By solver kind, option and value, of configurations in which the option is not written."""
+
+
+def unwritten(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a model's solver that its configuration lacks, as they were then.
+
+    Args:
+        model: the ``model`` section, with every default of its time written out.
+    """
+    solver = model["solver"]
+    former = dict(FORMER_DEFAULTS.get(solver["kind"], {}))
+    if solver["kind"] == "scf" and solver.get("response", "symmetric") == "symmetric":
+        del former["potentials"]  # which it has none of
+    return {name: value for name, value in former.items() if name not in solver}
+
+
+def completed(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the ``model`` section with what its version did not write."""
+    return {**model, "solver": {**model["solver"], **unwritten(model)}}
