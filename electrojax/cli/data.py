@@ -37,7 +37,7 @@ def label(
     force: ForceOption = False,
 ) -> None:
     """Label structures with an ASE calculator, or make a data set by a recipe."""
-    from electrojax.data.labelling import label_file, run_recipe
+    from electrojax.data.making.labelling import label_file, run_recipe
     from electrojax.errors import ConfigError
 
     if (structures is None) == (recipe is None):

@@ -23,9 +23,9 @@ def import_model(
     import hashlib
     import sys
 
-    from electrojax.models import mace_checkpoint as checkpoint
+    from electrojax.interop import mace_checkpoint as checkpoint
+    from electrojax.interop.mace_torch import convert
     from electrojax.models.bundle import save
-    from electrojax.models.mace_torch import convert
 
     if trust:
         print(f"warning: {checkpoint.DANGER}; opening {model}: --trust", file=sys.stderr)

@@ -169,7 +169,7 @@ def test_training_and_evaluation_take_hdf5(trained, electrojax, workplace):
 
 
 def test_files_of_one_name_in_two_folders_are_two_files(electrojax, workplace):
-    from electrojax.config.build import open_job
+    from electrojax.runs.build import open_job
 
     atoms = ase.io.read("data.xyz", ":")
     for folder, part in (("a", atoms[:16]), ("b", atoms[16:])):

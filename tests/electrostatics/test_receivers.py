@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from electrojax.electrostatics.mesh import MeshCoulomb
-from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
-from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.engines.mesh import MeshCoulomb
+from electrojax.electrostatics.engines.mesh_ewald import MeshEwaldCoulomb
+from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.errors import ConfigError
 from tests.electrostatics import reference as ref
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from electrojax import testing
-from electrojax.solvers.convex import ConvexEnergy, ConvexTerms
-from electrojax.solvers.newton import convex_minimum
-from electrojax.solvers.variational import (
+from electrojax.numerics.newton import convex_minimum
+from electrojax.numerics.variational import (
     levels,
     quadratic_minimum,
     stationary_energies,
     unbalanced,
 )
+from electrojax.solvers.problems.convex import ConvexEnergy, ConvexTerms
 from electrojax.typing import replace
-from tests.solvers.problems import energy_of, system_of
+from tests.solvers.systems import energy_of, system_of
 
 SCALE = np.array([1.0, 1.1, 1.1, 1.1])
 

@@ -10,14 +10,14 @@ import pytest
 
 from electrojax import testing
 from electrojax.errors import ConfigError, DataError
-from electrojax.solvers.field_update import saturated
-from electrojax.solvers.fukui import channel_charges, equilibrated, fukui_weights
 from electrojax.solvers.non_scf import FieldUpdates, updated
-from electrojax.solvers.response_map import AffineResponse
+from electrojax.solvers.problems.response_map import AffineResponse
+from electrojax.solvers.readouts.field_update import saturated
+from electrojax.solvers.readouts.fukui import channel_charges, equilibrated, fukui_weights
 from electrojax.typing import replace
-from tests.solvers.problems import CUTOFF, WIDTH, system_of
+from tests.numerics.test_scf_numerics import free_problem, solved
+from tests.solvers.systems import CUTOFF, WIDTH, system_of
 from tests.solvers.test_scf import cluster, energy_of, features_of, random_params, run_of
-from tests.solvers.test_scf_numerics import free_problem, solved
 
 COMMON = {
     "l_max": 1,

@@ -10,12 +10,12 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features, from_components
 from electrojax.solvers.functional import EnergyFunctional
-from electrojax.solvers.hardness import hardness_unit
 from electrojax.solvers.local import LocalCharges
+from electrojax.solvers.readouts.hardness import hardness_unit
 from electrojax.solvers.scf import HARDNESS_FLOOR, SelfConsistentField
 from electrojax.solvers.state import ChargeGuess
 from electrojax.typing import replace
-from tests.solvers.problems import CUTOFF, WIDTH, system_of
+from tests.solvers.systems import CUTOFF, WIDTH, system_of
 
 COMMON = {"l_max": 1, "width": WIDTH, "cutoff": CUTOFF}
 CHANNELS = 3
