@@ -2,7 +2,8 @@
 
 The structure factor of the reciprocal sum
 (:mod:`electrojax.electrostatics.engines.periodic`) is taken from a mesh: multipoles are spread with
-derivatives of a B-spline b, transformed by FFT and divided by the transform of b (Essmann et al., J. Chem. Phys. 103, 8577 (1995)),
+derivatives of a B-spline b, transformed by FFT and divided by the transform of b (Essmann et al.,
+J. Chem. Phys. 103, 8577 (1995)),
 
     S(k) ≈ e^{−k²σ²/2} Σ_g e^{−ik·g} Σ_i Σ_l p_i·∂^l b(r_i − g) / b̃(k).
 
