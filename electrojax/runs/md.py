@@ -17,7 +17,7 @@ from ase import units
 
 from electrojax.analysis.thermo import thermo_plot
 from electrojax.config.document import dump_document
-from electrojax.runs.folder import PACKAGES, _commit, _version
+from electrojax.runs.folder import software
 from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover, load_md
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import ConfigError, DataError
@@ -127,16 +127,8 @@ def _made(folder: Path) -> Path:
 
 def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     """Writes the configuration and the environment into the run folder."""
-    import electrojax
-
     environment = {
-        "electrojax": electrojax.__version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "command": sys.argv,
+        **software(),
         "data": {name: job.identity[name] for name in ("model", "start")},
         "warnings": list(warnings),
     }
