@@ -134,7 +134,7 @@ def low_k_preconditioner(
     box = _low_box(system.k_box, _reach(operator, width, accuracy), cutoff)
     low = replace(system, k_box=box)
     waves = PeriodicCoulomb(self_interaction=True).prepare(low, l_max, 1.0)
-    chosen, weight = _long_waves(waves, box, jnp.asarray(system.cell), sigma, cutoff)
+    chosen, weight = _long_waves(waves, box, system.cell, sigma, cutoff)
     squared = _taken(waves.squared, chosen)
     rest = own - _on_site(weight, squared, l_max)[:, None]
     inverse = jnp.where(mask, 1.0 / (dense + jnp.maximum(rest, 0.0)), 0.0)

@@ -129,11 +129,11 @@ class CounterChargedCoulomb(SlabCoulomb):
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
         slab = super().prepare(system, l_max, width)
-        layout, cell = graph_layout(system), jnp.asarray(system.cell)
+        layout, cell = graph_layout(system), system.cell
         normal, height = slab_normal(cell, system.normal)
         along = jnp.sum(normal * cell[:, system.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
-        positions = layout.dense(jnp.asarray(system.positions))
+        positions = layout.dense(system.positions)
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,

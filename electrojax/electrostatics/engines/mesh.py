@@ -155,12 +155,12 @@ class MeshCoulomb:
         if not any(system.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
         plan = mesh_plan(system.k_box, self.accuracy, l_max)
-        cell = jnp.asarray(system.cell)
+        cell = system.cell
         width = jnp.asarray(width, cell.dtype)
         inverse = jnp.swapaxes(reciprocal(cell), 1, 2)
-        graph = jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)
+        graph = jnp.minimum(system.node_graph, system.n_graphs - 1)
         scale = inverse[graph] * jnp.asarray(plan.shape, cell.dtype)
-        base, offset = _places(jnp.asarray(system.positions), inverse[graph], plan)
+        base, offset = _places(system.positions, inverse[graph], plan)
         return MeshOperator(
             system=system,
             base=jnp.concatenate([graph[:, None], base], axis=1).astype(jnp.int32),
@@ -182,7 +182,7 @@ class MeshCoulomb:
         """(4π k_e/V) e^{−k²σ²}/(k² b̃²) [G, M1, M2, M3/2 + 1], zero outside the planned set."""
         indices = frequencies(plan)
         squared = squared_k(indices, reciprocal(cell))
-        rows = reciprocal(jnp.asarray(system.plan_cell))
+        rows = reciprocal(system.plan_cell)
         shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(rows * rows, axis=-1), axis=-1)
         receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
         reach = squared_reach(shortest, jnp.minimum(width, receiver), self.accuracy, l_max)
@@ -281,7 +281,7 @@ class MeshOperator:
         check_order(l_max)
         check_components(multipoles, self.l_max)
         check_receivable(widths, self.narrowest_receiver)
-        squared = squared_k(frequencies(self.plan), reciprocal(jnp.asarray(self.system.cell)))
+        squared = squared_k(frequencies(self.plan), reciprocal(self.system.cell))
         squared = jnp.where(self.weight > 0, squared, 0.0)
         target = jnp.zeros((self.system.n_nodes, (l_max + 1) ** 2), self.weight.dtype)
 
@@ -306,7 +306,7 @@ class MeshOperator:
         return math.prod(self.plan.shape) * field
 
     def _masked(self, values: Array) -> Array:
-        mask = jnp.asarray(self.system.node_mask)
+        mask = self.system.node_mask
         return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
     def _own(self, multipoles: Array) -> Array:

@@ -76,7 +76,7 @@ class OpenCoulomb:
         """
         check_order(l_max)
         layout = graph_layout(system)
-        positions = layout.dense(harmonic_order(jnp.asarray(system.positions)))
+        positions = layout.dense(harmonic_order(system.positions))
         width = jnp.asarray(width, positions.dtype)
         if width.ndim:
             # Empty places keep a positive width, or the kernel there would be infinite.

@@ -150,11 +150,11 @@ class PeriodicCoulomb:
             raise ConfigError("a width per atom; needed one width for all atoms in a periodic sum")
         if not any(system.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
-        cell = jnp.asarray(system.cell)
+        cell = system.cell
         layout = graph_layout(system)
         width = jnp.asarray(width, cell.dtype)
         inverse = jnp.swapaxes(_reciprocal(cell), 1, 2)
-        fractional = _matmul(layout.dense(jnp.asarray(system.positions)), inverse)
+        fractional = _matmul(layout.dense(system.positions), inverse)
         # Wrapped, so that float32 keeps its digits; the phases do not see whole lattice vectors.
         fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
         return PeriodicOperator(
@@ -178,7 +178,7 @@ class PeriodicCoulomb:
         indices, count = _half_space(system.k_box)
         triples = jnp.asarray(indices, cell.dtype)
         squared = _squared_k(triples, _reciprocal(cell))
-        plan = _reciprocal(jnp.asarray(system.plan_cell))
+        plan = _reciprocal(system.plan_cell)
         shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(plan * plan, axis=-1), axis=-1)
         receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
         narrowest = jnp.minimum(width, receiver)
