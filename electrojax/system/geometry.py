@@ -55,6 +55,13 @@ def strained(system: System, strain: Array) -> System:
     return replace(system, positions=moved, cell=cell + cell @ symmetric)
 
 
+def reciprocal(cell: Array) -> Array:
+    """Returns A^{−T} [G, 3, 3]: rows b_i in 1/Å with a_i · b_j = δ_ij, for either handedness."""
+    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
+    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
+
+
 def volume(cell: Array) -> Array:
     """Returns the volumes [...] in Å³ of cells [..., 3, 3], positive for either handedness."""
     return jnp.abs(

@@ -16,13 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
-from electrojax.electrostatics.density import (
-    check_components,
-    check_order,
-    each_channel,
-    felt_by_channels,
-    summed_channels,
-)
+from electrojax.electrostatics.density import check_order
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.electrostatics.kernels.gaussian import (
     on_site_response,
@@ -170,8 +165,11 @@ class EwaldCoulomb:
 
 
 @struct
-class EwaldOperator:
+class EwaldOperator(SitesOperator):
     """The real/reciprocal split for fixed geometry.
+
+    With widths that differ, or are not known when the program is made, no receiver may be wider
+    than the split; nor may one have width 0 at a point charge.
 
     Attributes:
         system: the batch.
@@ -199,68 +197,27 @@ class EwaldOperator:
     l_max: int = static()
     uniform_width: float | None = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
+    def _potential(self, charge: Array) -> Array:
+        return self.reciprocal.potential(charge) + self._rest(charge)
 
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
-        values = self.reciprocal.potential(charge) + self._rest(charge)
-        return felt_by_channels(values, multipoles)
-
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            [G] eV.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
+    def _energy(self, charge: Array) -> Array:
         sites = (self.system, charge, self.widths, self.split, self.cutoff, self.uniform_width)
         rest = 0.5 * graph_sum(jnp.sum(charge * self._alone(charge), axis=-1), self.system)
         return self.reciprocal.energy(charge) + short_range_energy(*sites) + rest
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator. With widths that differ, or
-        are not known when the program is made, no receiver may be wider than the split; nor may one
-        have width 0 at a point charge.
-
-        Raises:
-            ConfigError: if a receiver is too wide.
-        """
-        check_order(l_max)
-        check_components(multipoles, self.l_max)
-
+        receive = receiving(self.reciprocal).receive
         widened = [self._widened(width) for width in widths]
-
-        def one_channel(charge: Array) -> Array:
-            receive = receiving(self.reciprocal).receive
-            far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
-            values = [
-                far + self._received(charge, width, l_max, self_interaction)
-                if wide is None
-                else receive(charge, (wide,), l_max, self_interaction)[:, 0]
-                for width, wide in zip(widths, widened)
-            ]
-            return jnp.stack(values, axis=1)
-
-        return each_channel(one_channel, multipoles)
+        far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
+        values = [
+            far + self._received(charge, width, l_max, self_interaction)
+            if wide is None
+            else receive(charge, (wide,), l_max, self_interaction)[:, 0]
+            for width, wide in zip(widths, widened)
+        ]
+        return jnp.stack(values, axis=1)
 
     def _widened(self, width: float) -> float | None:
         """τ' of the receivers of the wide Gaussians that feel the same, where pairs are not needed.
