@@ -17,14 +17,12 @@ import jax.numpy as jnp
 from electrojax.electrostatics.density import ChargeDensity, dipole
 from electrojax.electrostatics.field import field_energy
 from electrojax.errors import ConfigError, DataError
+from electrojax.system.quantities import RESPONSES
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array, replace
 
 if TYPE_CHECKING:
     from electrojax.models.potential import Potential
-
-RESPONSES = ("born_charges", "polarizability")
-"""Predictions that cost three more derivatives each, and are made when asked for."""
 
 
 OF_ENERGY = "energy_"

@@ -10,21 +10,25 @@ from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import each_channel, of_one_width, summed_channels
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
-from electrojax.electrostatics.gaussian import self_potential
+from electrojax.electrostatics.kernels.gaussian import self_potential
 from electrojax.errors import DataError
 from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
 from electrojax.nn.options import option, runtime
-from electrojax.solvers.constraint import at_atoms
-from electrojax.solvers.elements import (
+from electrojax.numerics.constraint import at_atoms
+from electrojax.numerics.report import closed_form
+from electrojax.solvers.problems.neighborhood import neighborhoods
+from electrojax.solvers.problems.one_shot import ConcaveReadout, check_options, response
+from electrojax.solvers.problems.quadratic import field_potentials
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ELEMENTS,
     ElementTable,
     electropositivities,
 )
-from electrojax.solvers.field_update import (
+from electrojax.solvers.readouts.field_update import (
     FieldEnergy,
     FieldUpdate,
     MixedFeatures,
@@ -32,20 +36,11 @@ from electrojax.solvers.field_update import (
     by_order,
     saturated,
 )
-from electrojax.solvers.fukui import Fukui, channel_charges, equilibrated, fukui_weights
-from electrojax.solvers.hardness import MultipoleChannels
-from electrojax.solvers.neighborhood import neighborhoods
-from electrojax.solvers.one_shot import ConcaveReadout, check_options, response
-from electrojax.solvers.polar_form import PolarEnergy, PolarUpdate, orders_of
-from electrojax.solvers.quadratic import field_potentials
-from electrojax.solvers.receivers import check_receivers, receiver_units
-from electrojax.solvers.state import (
-    CHARGE_LABELS,
-    LEVEL_LABELS,
-    ChargeGuess,
-    ChargeState,
-    closed_form,
-)
+from electrojax.solvers.readouts.fukui import Fukui, channel_charges, equilibrated, fukui_weights
+from electrojax.solvers.readouts.hardness import MultipoleChannels
+from electrojax.solvers.readouts.polar_form import PolarEnergy, PolarUpdate, orders_of
+from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
+from electrojax.solvers.state import CHARGE_LABELS, LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean, graph_sum
 from electrojax.typing import Array, replace
 
@@ -68,9 +63,10 @@ class FieldUpdates(nn.Module):
     self-consistency, so that there is always an answer, and the potential has acted K times. Σ_c
     p_c is the charge density; n_α − n_β = multiplicity − 1 electrons, so that the charges of the
     channels differ by the opposite. The scheme is that of MACE-POLAR-1, whose own networks are
-    ``form: mace_polar`` (:mod:`electrojax.solvers.polar_form`) with ``fukui: signed``, ``hidden:
-    [64, 64, 64]``, ``energy_hidden: [128, 128, 128]`` and ``potentials: absolute``; it norms √4π
-    ⟨v⟩ and π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
+    ``form: mace_polar`` (:mod:`electrojax.solvers.readouts.polar_form`) with ``fukui: signed``,
+    ``hidden: [64, 64, 64]``, ``energy_hidden: [128, 128, 128]`` and ``potentials: absolute``; it
+    norms √4π ⟨v⟩ and π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by
+    0.12995/σ.
 
     Energies perceptron and coulomb are not stationary in the density: −∂E/∂E_field is not the
     dipole. Nevertheless a constant shift φ of the potential changes them by φQ, and the force
@@ -79,11 +75,11 @@ class FieldUpdates(nn.Module):
 
     ``energy: one_shot`` is one energy of p⁰ and of one update, E[v_ext] = ½⟨p⁰, A p⁰⟩ + ⟨p⁰, v_ext⟩
     + Σ_i W_i(v̂_i) with W concave, whose derivative is the density, p = p⁰ + Gᵀ ∂W/∂v̂
-    (:mod:`electrojax.solvers.one_shot`): dipole, polarisability and μ = −∂E/∂Q are derivatives of
-    it. Its limits: the induced part δp is felt once, so that the force between two polarisable
-    parts A and B is that of their densities less the one of ⟨δp_A, A δp_B⟩ (R⁻⁴ between
-    molecules, beside R⁻² of charges); nothing is screened twice, so that a film of susceptibility
-    χ has the inner field E(1 − χ) instead of E/(1 + χ); spin is that of p⁰.
+    (:mod:`electrojax.solvers.problems.one_shot`): dipole, polarisability and μ = −∂E/∂Q are
+    derivatives of it. Its limits: the induced part δp is felt once, so that the force between two
+    polarisable parts A and B is that of their densities less the one of ⟨δp_A, A δp_B⟩ (R⁻⁴ between
+    molecules, beside R⁻² of charges); nothing is screened twice, so that a film of susceptibility χ
+    has the inner field E(1 − χ) instead of E/(1 + χ); spin is that of p⁰.
     """
 
     provides: ClassVar[Any] = _Provides()
@@ -194,7 +190,7 @@ class FieldUpdates(nn.Module):
         if self.energy == "perceptron":
             last = seen if self.form == "mace_polar" else received(multipoles)
             values = self._energies(features, multipoles + first, _flat(last), system)
-            values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
+            values = jnp.where(system.node_mask, values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
@@ -289,7 +285,7 @@ class FieldUpdates(nn.Module):
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         if self.form == "mace_polar":
             raw = BiasedPerceptron(self.start_hidden, count, name="fukui")(scalars)
             return jnp.where(mask, start, 0.0), raw
@@ -326,7 +322,7 @@ class FieldUpdates(nn.Module):
             )
             gauged = centred(field, system) if self.barycentre else field
             applied = share * field_potentials(gauged, multipoles[:, 0])
-            mask = jnp.asarray(system.node_mask)[:, None, None, None]
+            mask = system.node_mask[:, None, None, None]
             values = each_channel(receive, multipoles) + applied[:, None, None, :]
             if self.potentials == "local":
                 values = around.differences(values)
@@ -342,7 +338,7 @@ class FieldUpdates(nn.Module):
             if self.form == "mace_polar"
             else FieldUpdate(count, self.hidden, self.limit, name=name)
         )
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
             change, weights = module(mixed, element, _flat(potentials), multipoles)

@@ -11,21 +11,17 @@ from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import (
-    at_atoms,
-    charge_control_option,
-    check_charges,
-    fermi_level,
-    reservoir,
-)
-from electrojax.solvers.elements import ElementTable
-from electrojax.solvers.fukui import conserve_charge, fukui_weights
-from electrojax.solvers.hardness import Hardness, learned_drive
+from electrojax.numerics.constraint import at_atoms, fermi_level, reservoir
+from electrojax.numerics.report import SolverReport
+from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.local import irreps
-from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
-from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
-from electrojax.solvers.transfers import BoundedBonds, SoftBonds, TransferEnergy
-from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
+from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, TransferEnergy
+from electrojax.solvers.readouts.elements import ElementTable
+from electrojax.solvers.readouts.fukui import conserve_charge, fukui_weights
+from electrojax.solvers.readouts.hardness import Hardness, learned_drive
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 
@@ -136,13 +132,13 @@ class ChargeEquilibration(nn.Module):
     def _source(self, features: Features, system: System) -> tuple[Array, Array]:
         """The charges [N] in e from which transfers start, and how they grow with their sum."""
         if self.transfers == "bounded":  # formal charges, to which more would be added evenly
-            formal = jnp.asarray(system.formal_charges)
+            formal = system.formal_charges
             even = fukui_weights(jnp.zeros_like(formal)[:, None], system, "positive")
             return formal, even[:, 0]
         charges = MultipoleReadout(irreps(0), name="source")(features)
         charges = charges + ElementTable(0.0, name="source_element")(system, charges.dtype)[:, None]
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-        charges = jnp.where(jnp.asarray(system.node_mask)[:, None], charges, 0.0)
+        charges = jnp.where(system.node_mask[:, None], charges, 0.0)
         shares = fukui_weights(logits[:, None], system, "positive")[:, 0]
         return conserve_charge(charges, logits, system)[:, 0], shares
 

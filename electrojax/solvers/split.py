@@ -17,10 +17,11 @@ from electrojax.nn.linear import Linear, Perceptron
 from electrojax.nn.options import option, runtime
 from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.elements import ELEMENTS
-from electrojax.solvers.fukui import conserve_charge
+from electrojax.numerics.report import closed_form
 from electrojax.solvers.local import irreps
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.readouts.elements import ELEMENTS
+from electrojax.solvers.readouts.fukui import conserve_charge
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
 from electrojax.system.composition import symbols
 from electrojax.system.geometry import edge_vectors, harmonic_order
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
@@ -110,13 +111,13 @@ class SplitCharges(nn.Module):
         if self.charge_control == "total":
             return field_energy(seated, system, self.cutoff)
         moment = dipole(seated, system)  # formal charges only: no charge has to flow
-        return -jnp.sum(jnp.asarray(system.external_field) * moment, axis=-1)
+        return -jnp.sum(system.external_field * moment, axis=-1)
 
     def _formal(self, system: System, dtype: jnp.dtype) -> Array:
         if isinstance(self.formal_charges, str):
-            return jnp.asarray(system.formal_charges)
+            return system.formal_charges
         table = jnp.asarray(charge_table(self.formal_charges), dtype)
-        return jnp.where(jnp.asarray(system.node_mask), table[system.numbers], 0.0)
+        return jnp.where(system.node_mask, table[system.numbers], 0.0)
 
     def _on_host(self, frame: Frame) -> np.ndarray:
         if isinstance(self.formal_charges, str):

@@ -8,9 +8,9 @@ import pytest
 
 from electrojax import testing
 from electrojax.models.predict import predict_frames
-from electrojax.solvers.fukui import conserve_charge
+from electrojax.solvers.readouts.fukui import conserve_charge
 from tests.conformance.models import potential
-from tests.solvers.problems import system_of
+from tests.solvers.systems import system_of
 
 
 @pytest.mark.parametrize("logit", [0.0, -50.0, -110.0, -1e4, 1e4])
