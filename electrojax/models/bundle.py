@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from electrojax.errors import DataError
 from electrojax.files import write_whole
-from electrojax.models.former import completed
+from electrojax.models.former import completed, written
 from electrojax.models.potential import Potential, assemble
 from electrojax.solvers.base import consistency_note
 from electrojax.system.composition import symbols
@@ -40,7 +40,7 @@ def save(
     arrays = flatten_dict(potential.params, sep="/")
     manifest = {
         "format": FORMAT,
-        "model": potential.config,
+        "model": written(potential.config, potential.network.solver),
         "precision": potential.precision,
         "statistics": asdict(potential.statistics),
         "parameters": sorted(arrays),

@@ -26,3 +26,14 @@ def unwritten(model: Mapping[str, Any]) -> dict[str, Any]:
 def completed(model: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the ``model`` section with what its version did not write."""
     return {**model, "solver": {**model["solver"], **unwritten(model)}}
+
+
+def written(model: Mapping[str, Any], solver: Any) -> dict[str, Any]:
+    """Returns the ``model`` section with those options written out, as the solver has them.
+
+    Args:
+        model: the section, which may lack options that have their default.
+        solver: the module that it describes.
+    """
+    values = {name: getattr(solver, name) for name in unwritten(model)}
+    return {**model, "solver": {**model["solver"], **values}}

@@ -161,8 +161,8 @@ def test_wild_parameters_atoms_at_one_place_and_nothing_leave_numbers(x64):
     """A pair at one place, one atom, padding, then nothing at all: gradients of a force loss."""
     lone = testing.cluster(np.random.default_rng(2), n=1, total_charge=-1.0, multiplicity=2.0)
     system = system_of([cluster(multiplicity=4.0), lone], nodes=2, graphs=1)
-    system = replace(system, positions=system.positions.copy())
-    system.positions[1] = system.positions[0]
+    positions = jnp.asarray(system.positions)
+    system = replace(system, positions=positions.at[1].set(positions[0]))
     features = features_of(8)
     solver = FieldUpdates(fukui="signed", receiver_widths=(1.1,), **COMMON)
     params = random_params(solver, system, features)
