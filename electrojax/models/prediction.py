@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
@@ -58,11 +57,6 @@ class Prediction:
     def charges(self) -> Array:
         """Charge of every atom [N] in e, summed over channels."""
         return self.density.multipoles[..., 0].sum(axis=1)
-
-
-def has_spin(solver: nn.Module) -> bool:
-    """Returns whether a charge solver's two channels are electrons with spin up and down."""
-    return bool(getattr(solver, "spin", False))
 
 
 def spin_multipoles(state: ChargeState, spin: bool) -> Array:

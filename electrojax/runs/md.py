@@ -48,7 +48,13 @@ MAY_CHANGE = ("run", "steps", "checkpoint_every", "stop")
 """Keys that a resumed run may give other values."""
 
 
-def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) -> None:
+def run_md(
+    path: Path,
+    overrides: Sequence[str],
+    resume: str,
+    report: Reporter,
+    plugins: Sequence[str] = (),
+) -> None:
     """Simulates what an md file describes.
 
     Positions and velocities are integrated in double precision whatever the model's precision, so
@@ -59,6 +65,7 @@ def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) 
         overrides: ``KEY=VALUE`` texts of the command line.
         resume: ``auto`` or ``never``.
         report: receives lines of text.
+        plugins: ``module:Class`` of kinds of the model that are not electrojax's own.
 
     Raises:
         ConfigError, DataError: before anything is written, or if a file cannot be written later.
@@ -68,7 +75,7 @@ def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) 
         raise ConfigError(f'--resume: "{resume}" does not exist; choose from {", ".join(RESUME)}')
     loaded = load_md(path, overrides)
     with jax.enable_x64(True):
-        job, warnings = build_md(loaded)
+        job, warnings = build_md(loaded, plugins)
         StartUp.check()
         for warning in warnings:
             report(f"warning: {warning}")
@@ -138,17 +145,23 @@ def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     )
 
 
-def build_md(loaded: LoadedMd) -> tuple[Job, list[str]]:
+def build_md(loaded: LoadedMd, plugins: Sequence[str] = ()) -> tuple[Job, list[str]]:
     """Returns the simulation that an md file describes, and what its author should know.
 
     To be called with 64-bit JAX switched on. Nothing is written or compiled.
+
+    Args:
+        loaded: the md file.
+        plugins: ``module:Class`` of kinds of the model that are not electrojax's own.
 
     Raises:
         ConfigError: if the model, the start frame or their combination is wrong; it points at the
             line of the md file.
     """
     config = loaded.config
-    model = in_precision(_located(loaded, "model", lambda: load(config.model)), config.precision)
+    model = in_precision(
+        _located(loaded, "model", lambda: load(config.model, plugins)), config.precision
+    )
     atoms = _start(loaded)
     warnings: list[str] = []
     frame = _located(loaded, "start", lambda: _frame(config, model, atoms, warnings))
