@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import platform
-import sys
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from ase import units
 
 from electrojax.analysis.thermo import thermo_plot
 from electrojax.config.document import dump_document
-from electrojax.runs.folder import PACKAGES, _commit, _version
 from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover, load_md
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import ConfigError, DataError
@@ -25,6 +23,7 @@ from electrojax.interruption import StartUp
 from electrojax.locking import lock_folder
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
+from electrojax.runs.folder import software
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
@@ -49,23 +48,27 @@ MAY_CHANGE = ("run", "steps", "checkpoint_every", "stop")
 
 
 def run_md(
-    path: Path,
-    overrides: Sequence[str],
-    resume: str,
-    report: Reporter,
-    plugins: Sequence[str] = (),
-) -> None:
-    """Simulates what an md file describes.
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    resume: str = "never",
+    report: Reporter = print,
+    plugins: Sequence[type | str] = (),
+) -> Path:
+    """Simulates what an md file describes; ``electrojax md``.
 
     Positions and velocities are integrated in double precision whatever the model's precision, so
     that their rounding does not heat the system.
 
     Args:
         path: the md file.
-        overrides: ``KEY=VALUE`` texts of the command line.
+        overrides: ``KEY=VALUE`` texts, such as ``steps=1000``.
         resume: ``auto`` or ``never``.
         report: receives lines of text.
-        plugins: ``module:Class`` of kinds of the model that are not electrojax's own.
+        plugins: classes for kinds of the model that are not electrojax's own, or their
+            ``module:Class``.
+
+    Returns:
+        The run folder: trajectory, ``thermo.jsonl`` and plots.
 
     Raises:
         ConfigError, DataError: before anything is written, or if a file cannot be written later.
@@ -82,6 +85,7 @@ def run_md(
         _refuse_used(job, resume)
         with lock_folder(_made(job.folder)):
             _simulate_locked(loaded, job, warnings, report)
+    return job.folder
 
 
 def _simulate_locked(loaded: LoadedMd, job: Job, warnings: Sequence[str], report: Reporter) -> None:
@@ -124,16 +128,8 @@ def _made(folder: Path) -> Path:
 
 def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     """Writes the configuration and the environment into the run folder."""
-    import electrojax
-
     environment = {
-        "electrojax": electrojax.__version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "command": sys.argv,
+        **software(),
         "data": {name: job.identity[name] for name in ("model", "start")},
         "warnings": list(warnings),
     }
@@ -145,14 +141,15 @@ def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     )
 
 
-def build_md(loaded: LoadedMd, plugins: Sequence[str] = ()) -> tuple[Job, list[str]]:
+def build_md(loaded: LoadedMd, plugins: Sequence[type | str] = ()) -> tuple[Job, list[str]]:
     """Returns the simulation that an md file describes, and what its author should know.
 
     To be called with 64-bit JAX switched on. Nothing is written or compiled.
 
     Args:
         loaded: the md file.
-        plugins: ``module:Class`` of kinds of the model that are not electrojax's own.
+        plugins: classes for kinds of the model that are not electrojax's own, or their
+            ``module:Class``.
 
     Raises:
         ConfigError: if the model, the start frame or their combination is wrong; it points at the
