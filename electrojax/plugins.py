@@ -17,7 +17,7 @@ Classes = Mapping[tuple[str, str], type]
 """Classes by trade ("solver", "backbone", "logger") and kind, as a user has named them."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class KindTable:
     """The kinds of one trade: electrojax's own, and those of other packages.
 

@@ -149,12 +149,12 @@ def _kinds(manifest: Mapping[str, Any]) -> dict[str, str]:
 def _origins(potential: Potential) -> dict[str, dict[str, str]]:
     """Entry point and distribution of every class that is not electrojax's own, by trade."""
     modules = {"backbone": potential.network.backbone, "solver": potential.network.solver}
-    kinds = {table: potential.config[table.trade]["kind"] for table in KINDS}
-    return {
-        table.trade: table.origin(kind, type(modules[table.trade]))
-        for table, kind in kinds.items()
-        if kind not in table.own
-    }
+    found = {}
+    for table in KINDS:
+        kind = potential.config[table.trade]["kind"]
+        if kind not in table.own:
+            found[table.trade] = table.origin(kind, type(modules[table.trade]))
+    return found
 
 
 def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
