@@ -143,7 +143,7 @@ class FieldUpdates(ChargeSolver):
         if self.energy == "perceptron":
             last = seen if self.form == "mace_polar" else received(multipoles)
             values = self._energies(features, multipoles + first, _flat(last), system)
-            values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
+            values = jnp.where(system.node_mask, values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
@@ -189,7 +189,7 @@ class FieldUpdates(ChargeSolver):
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         if self.form == "mace_polar":
             raw = BiasedPerceptron(self.start_hidden, count, name="fukui")(scalars)
             return jnp.where(mask, start, 0.0), raw
@@ -225,7 +225,7 @@ class FieldUpdates(ChargeSolver):
             )
             gauged = centred(field, system) if self.barycentre else field
             applied = share * field_potentials(gauged, multipoles[:, 0])
-            mask = jnp.asarray(system.node_mask)[:, None, None, None]
+            mask = system.node_mask[:, None, None, None]
             values = each_channel(receive, multipoles) + applied[:, None, None, :]
             return jnp.where(mask, values / units, 0.0)
 
@@ -239,7 +239,7 @@ class FieldUpdates(ChargeSolver):
             if self.form == "mace_polar"
             else FieldUpdate(count, self.hidden, self.limit, name=name)
         )
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
             change, weights = module(mixed, element, _flat(potentials), multipoles)

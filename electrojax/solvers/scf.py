@@ -23,7 +23,7 @@ from electrojax.numerics.variational import levels as multipliers_of
 from electrojax.numerics.variational import quadratic_minimum, stationary_energies
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.problems.diagnostics import DIAGNOSTICS, diagnosed
+from electrojax.solvers.problems.diagnostics import diagnosed
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
 from electrojax.solvers.problems.self_consistent import (
@@ -41,6 +41,7 @@ from electrojax.solvers.readouts.hardness import INITIAL_HARDNESS, Hardness
 from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
+from electrojax.system.quantities import DIAGNOSTICS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 
@@ -150,7 +151,7 @@ class SelfConsistentField(ChargeSolver):
         energies = self._energies(features, problem, multipoles, multipliers)
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
-        levels = jnp.where(jnp.asarray(system.node_mask), at_atoms(level, system), 0.0)
+        levels = jnp.where(system.node_mask, at_atoms(level, system), 0.0)
         told = diagnosed(self.diagnostics, problem, multipoles, multipliers)
         return ChargeState(density, energies, level, levels, report, told)
 
@@ -158,7 +159,7 @@ class SelfConsistentField(ChargeSolver):
         local = MultipoleReadout(irreps(self.l_max), name="local")(features)
         start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY)
         local = local.at[:, 0].add(ElementTable(start, name="charge")(system, local.dtype))
-        local = jnp.where(jnp.asarray(system.node_mask)[:, None], local, 0.0)
+        local = jnp.where(system.node_mask[:, None], local, 0.0)
         if self.response == "free":
             return self._free(features, system, coulomb, local)
         scales = (self.initial_hardness, *[INITIAL_HARDNESS] * self.l_max)
@@ -267,4 +268,4 @@ class SelfConsistentField(ChargeSolver):
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
-        return jnp.where(jnp.asarray(problem.system.node_mask)[:, None], values, 0.0)
+        return jnp.where(problem.system.node_mask[:, None], values, 0.0)

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from electrojax.config.problems import Problem, config_error
-from electrojax.config.resolve import _ALWAYS, LoadedRun, Provenance
+from electrojax.config.resolve import LoadedRun, Provenance
 from electrojax.config.schema import RunConfig
 from electrojax.sweep.schema import SweepConfig
+from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES, metric_names
 
 GENERAL = (
     "scf/steps",
@@ -52,13 +53,10 @@ def _none(name: str, able: set[str]) -> str:
 
 def measures(run: LoadedRun) -> Iterator[str]:
     """Yields the names of the metrics that a run may leave, if its data have the labels."""
-    from electrojax.models.responses import RESPONSES
-    from electrojax.training.residuals import REQUIRES
-
     config = run.config
     solver = run.tables.solver(config.model.solver)
     responses = RESPONSES if solver.field_boundaries else ()
-    provides = (*_ALWAYS, *solver.provides, *responses)
+    provides = (*ALWAYS, *solver.provides, *responses)
     yield from GENERAL
     yield from (f"scf/{name}" for name in solver.diagnoses)
     splits = [name for name in ("train", "valid", "test") if getattr(config.data, name)]
@@ -70,10 +68,7 @@ def measures(run: LoadedRun) -> Iterator[str]:
 
 
 def _errors(quantity: str, config: RunConfig) -> Iterator[str]:
-    names = [quantity]
-    if quantity == "multipoles":
-        names += [f"multipoles_l{l}" for l in range(config.model.density.l_max + 1)]
-    for name in names:
+    for name in metric_names(quantity, config.model.density.l_max):
         yield from (f"{name}_{error}" for error in ("rmse", "mae", "r2"))
     if quantity == "forces":
         yield "forces_rmse_relative"
