@@ -282,16 +282,29 @@ class Batch:
 
 def graph_sum(values: Array, system: System) -> Array:
     """Returns per-structure sums [G, ...] of per-atom values [N, ...]; padding is left out."""
+    return masked_sum(values, system.node_mask, system.node_graph, system.n_graphs)
+
+
+def masked_sum(
+    values: Array, mask: Array, graph: Array, graphs: int, ordered: bool = True
+) -> Array:
+    """Returns per-structure sums [G, ...] of values [N, ...] where a mask [N] is true.
+
+    Args:
+        values: [N, ...].
+        mask: [N].
+        graph: [N] structure of each value.
+        graphs: G.
+        ordered: structures ascend.
+    """
     import jax
     import jax.numpy as jnp
 
-    mask = system.node_mask.reshape((-1,) + (1,) * (values.ndim - 1))
-    if system.n_graphs == 1:
+    mask = mask.reshape((-1,) + (1,) * (values.ndim - 1))
+    if graphs == 1:
         # In pairs, not one after the other, which loses two digits more for 10⁵ atoms.
         return jnp.sum(jnp.where(mask, values, 0), axis=0, keepdims=True)
-    return jax.ops.segment_sum(
-        values * mask, system.node_graph, system.n_graphs, indices_are_sorted=True
-    )
+    return jax.ops.segment_sum(values * mask, graph, graphs, indices_are_sorted=ordered)
 
 
 def graph_mean(values: Array, system: System) -> Array:

@@ -23,9 +23,10 @@ from electrojax.electrostatics.contract import CoulombOperator, receiving
 from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.slab import SlabCoulomb, slab_normal
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order, volume
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -125,15 +126,16 @@ class CounterChargedCoulomb(SlabCoulomb):
             raise ConfigError("a counter charge on a slab that is taken as neutral; needed neither")
 
     def prepare(  # type: ignore[override]
-        self, system: System, l_max: int, width: float | Array
+        self, sites: Sites | System, l_max: int, width: float | Array
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
-        slab = super().prepare(system, l_max, width)
-        layout, cell = graph_layout(system), system.cell
-        normal, height = slab_normal(cell, system.normal)
-        along = jnp.sum(normal * cell[:, system.normal], axis=-1)
+        sites = Sites.of(sites)
+        slab = super().prepare(sites, l_max, width)
+        layout, cell = slab.layout, sites.cell
+        normal, height = slab_normal(cell, sites.normal)
+        along = jnp.sum(normal * cell[:, sites.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
-        positions = layout.dense(system.positions)
+        positions = layout.dense(sites.positions)
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,

@@ -16,9 +16,10 @@ from electrojax.electrostatics.kernels.gaussian import (
     smeared_coulomb,
 )
 from electrojax.electrostatics.kernels.pairs import pair_potential
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -58,11 +59,11 @@ class OpenCoulomb:
         """Returns 0: every pair is summed, without a list."""
         return 0.0
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> "OpenOperator":
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> "OpenOperator":
         """Returns the map from multipoles to potentials for these positions.
 
         Args:
-            system: a batch; its cells are not read.
+            sites: the sites, or a batch for its atoms; cells are not read.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number or [N].
 
@@ -70,8 +71,9 @@ class OpenCoulomb:
             ConfigError: if l_max is not supported.
         """
         check_order(l_max)
-        layout = graph_layout(system)
-        positions = layout.dense(harmonic_order(system.positions))
+        sites = Sites.of(sites)
+        layout = sites.layout()
+        positions = layout.dense(harmonic_order(sites.positions))
         width = jnp.asarray(width, positions.dtype)
         if width.ndim:
             # Empty places keep a positive width, or the kernel there would be infinite.

@@ -15,8 +15,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from electrojax.electrostatics.kernels.pairs import pair_potential
 from electrojax.electrostatics.kernels.screened import switched_coulomb
+from electrojax.electrostatics.sites import Pairs, Sites
 from electrojax.system.geometry import PADDING_DISTANCE, harmonic_order
-from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
 
@@ -55,7 +55,8 @@ _Arguments = tuple[Array, Array, Array, Array]
 
 
 def short_range_energy(
-    system: System,
+    sites: Sites,
+    pairs: Pairs,
     multipoles: Array,
     widths: Array,
     split: float,
@@ -65,7 +66,8 @@ def short_range_energy(
     """Returns ½ Σ_ij p_i (T_w − T_s) p_j over the pairs of every structure.
 
     Args:
-        system: the batch with its pairs.
+        sites: where the multipoles are.
+        pairs: those of a real-space sum.
         multipoles: [N, M] e·Å^l.
         widths: [N] σ in Å; not read where uniform_width is given.
         split: s in Å.
@@ -75,21 +77,21 @@ def short_range_energy(
     Returns:
         [G] eV.
     """
-    pairs = PairList(
-        senders=system.pair_senders,
-        receivers=system.pair_receivers,
-        shifts=system.pair_shifts,
-        mask=system.pair_mask,
-        node_graph=system.node_graph,
+    listed = PairList(
+        senders=pairs.senders,
+        receivers=pairs.receivers,
+        shifts=pairs.shifts,
+        mask=pairs.mask,
+        node_graph=sites.graph,
         split=split,
         cutoff=cutoff,
         uniform_width=uniform_width,
     )
-    positions = harmonic_order(system.positions)
-    cells = harmonic_order(system.cell)
-    if not system.n_pairs:
+    positions = harmonic_order(sites.positions)
+    cells = harmonic_order(sites.cell)
+    if not len(pairs.mask):
         return jnp.zeros(len(cells), positions.dtype)
-    return COULOMB * _energy((positions, cells, multipoles, widths), pairs)
+    return COULOMB * _energy((positions, cells, multipoles, widths), listed)
 
 
 @jax.custom_jvp
