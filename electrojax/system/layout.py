@@ -79,6 +79,7 @@ def dense_layout(
     index = jnp.minimum(starts[:, None] + places, count - 1)
     graph = jnp.where(mask, node_graph, graphs)
     if not ordered:
+        # Entries by structure, padding (graph G) last, as they come otherwise.
         order = jnp.argsort(graph, stable=True).astype(jnp.int32)
         index = order[index]
         rank = rank.at[order].set(rank)

@@ -181,6 +181,7 @@ class CounterChargedOperator(SitesOperator):
 
     def _energy(self, charge: Array) -> Array:
         total, far = self._moments(self.layout.dense(charge))
+        # (2π k_e/area) (Q F − ½ Q² f_gg)
         own = 0.5 * self.profile.mean_distance * total**2
         return self.bulk.energy(charge) + self.scale * (total * far - own)
 
@@ -200,6 +201,7 @@ class CounterChargedOperator(SitesOperator):
     def _felt(self, moments: tuple[Array, Array], width: Array, l_max: int) -> Array:
         """What multipoles of a width feel of the counter charge, and of being part of it."""
         charge, far = (self.scale * m for m in moments)
+        # ∂/∂p of Q F is Q ∂F/∂p + F ∂Q/∂p, and ∂Q/∂p is 1 for charges alone.
         values = charge[:, None, None] * self._rows(width, l_max)
         shared = far - self.profile.mean_distance * charge
         values = values.at[..., 0].add(shared[:, None])
@@ -212,6 +214,7 @@ class CounterChargedOperator(SitesOperator):
         n = harmonic_order(self.normal)
         rows = [value, *(slope * n[:, x, None] for x in range(3))]
         components = [n[:, x, None] for x in range(3)]
+        # A quadrupole is Θ:∇∇ of a Gaussian with Θ = ⅓ Σ p_m C_m, and ∇∇f = f'' n n.
         rows += [curvature * r / 3.0 for r in quadrupole_product(components, components)]
         return jnp.stack(rows[: (l_max + 1) ** 2], axis=-1)
 

@@ -104,6 +104,7 @@ class EwaldCoulomb:
         """
         size = abs(float(np.linalg.det(cell)))
         best = (size**2 / (128 * math.pi**3 * atoms * PAIR_COST)) ** (1 / 6)
+        # No Gaussian may be wider than those of the reciprocal sum.
         split = max(best, float(np.max(width)))
         return dataclasses.replace(self, cutoff=2 * split * _screening(self.accuracy, l_max))
 
@@ -162,6 +163,7 @@ class EwaldCoulomb:
 
     def _on_site(self, widths: Array, split: Array, l_max: int, mask: Array) -> Array:
         """[N, M] what each multipole feels of itself beyond the reciprocal sum."""
+        # The reciprocal sum has each wide Gaussian with itself; the pairs have no i = j at shift 0.
         wide = jnp.broadcast_to(self_potential(split, l_max), (len(widths), (l_max + 1) ** 2))
         if not self.self_interaction:
             return -wide
@@ -211,6 +213,7 @@ class EwaldOperator(SitesOperator):
 
     def _energy(self, charge: Array) -> Array:
         given = (self.widths, self.split, self.cutoff, self.uniform_width)
+        # ½ Σ_pairs [T_w − T_s] in blocks, so that energy and forces never store the pair list.
         short = short_range_energy(self.sites, self.pairs, charge, *given)
         alone = self.sites.sums(jnp.sum(charge * self._alone(charge), axis=-1))
         return self.reciprocal.energy(charge) + short + 0.5 * alone
@@ -220,6 +223,7 @@ class EwaldOperator(SitesOperator):
     ) -> Array:
         receive = receiving(self.reciprocal).receive
         widened = [self._widened(width) for width in widths]
+        # Receivers as wide as the split, to which pairs add T_w − T_s with w² = (σ² + τ²)/2.
         far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
         values = [
             far + self._received(charge, width, l_max, self_interaction)
@@ -235,6 +239,7 @@ class EwaldOperator(SitesOperator):
         σ² + τ² = s² + τ'², with more than 2 s² in all, so that the k-vectors suffice.
         """
         if self.uniform_width is not None:
+            # What a pair feels depends on σ² + τ² alone.
             total = self.uniform_width**2 + width**2
             return math.sqrt(total - self.split**2) if total > 2.0 * self.split**2 else None
         if width > self.split * (1 + 1e-12):
@@ -296,6 +301,7 @@ class EwaldOperator(SitesOperator):
         """
         graph = self.sites.structure
         total = self.sites.sums(charges)[graph]
+        # At k → 0, T_w − T_s has the limit 4π (s² − w²) with w² = (σ_i² + σ_j²)/2.
         moment = self.sites.sums(0.5 * self.widths**2 * charges)[graph]
         return self.background[graph] * ((self.split**2 - spread) * total - moment)
 

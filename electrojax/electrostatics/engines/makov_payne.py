@@ -100,7 +100,9 @@ def _coupling(volume: Array) -> Array:
     """[G, 5, 5] over (Q, D, Θ), twice the quadratic form above."""
     form = np.zeros((5, 5))
     form[[1, 2, 3], [1, 2, 3]] = 1.0
+    # ΔE = ½ mᵀ C m: the factor of |D|² − Q Θ is 2π k_e/3V, half of 4π k_e/3V.
     form[0, 4] = form[4, 0] = -0.5
     factor = 4.0 * math.pi / 3.0 * COULOMB / volume[:, None, None]
+    # ½ α k_e Q²/L
     monopole = WIGNER * COULOMB / jnp.cbrt(volume)
     return (factor * jnp.asarray(form, volume.dtype)).at[:, 0, 0].add(monopole)

@@ -170,6 +170,7 @@ class MeshCoulomb:
 
     def _weight(self, sites: Sites, cell: Array, width: Array, l_max: int, plan: MeshPlan) -> Array:
         """(4π k_e/V) e^{−k²σ²}/(k² b̃²) [G, M1, M2, M3/2 + 1], zero outside the planned set."""
+        # The set of waves and the taper at its edge belong to the plan, not to the cell as it is.
         indices, rows = frequencies(plan), reciprocal(sites.plan_cell)
         planned = squared_k(indices, rows)
         receiver, accuracy = self.narrowest_receiver, self.accuracy
@@ -250,6 +251,7 @@ class MeshOperator(SitesOperator):
 
     def _field(self, waves: Array) -> Array:
         """The potential on the mesh, times its number of points."""
+        # JAX's inverse transform divides by the number of points; the sum over k does not.
         field = jnp.fft.irfftn(waves, s=self.plan.shape, axes=(1, 2, 3))
         return math.prod(self.plan.shape) * field
 
@@ -262,6 +264,7 @@ class MeshOperator(SitesOperator):
 
     def _spread(self, multipoles: Array) -> Array:
         """The density on the mesh [G, M1, M2, M3], in e per point."""
+        # Each atom adds one window; points beyond the cell are a halo, folded back at the end.
         moments = self._moments(multipoles)
         halo = [n + self.plan.order - 1 for n in self.plan.shape]
         start = jnp.zeros((len(self.sites.cell), *halo), moments.dtype)
@@ -298,6 +301,7 @@ def _places(positions: Array, inverse: Array, plan: MeshPlan) -> tuple[Array, Ar
     # Wrapped before scaling, so that float32 keeps its digits.
     fractional = fractional - jax.lax.stop_gradient(jnp.floor(fractional))
     scaled = fractional * jnp.asarray(plan.shape, positions.dtype)
+    # Rounding may bring a fraction to 1, which is past the last point.
     last = jnp.asarray(plan.shape, positions.dtype) - 1
     base = jnp.clip(jnp.floor(jax.lax.stop_gradient(scaled)), 0, last)
     return base, scaled - base

@@ -94,6 +94,7 @@ class OpenCoulomb:
 
     def _on_site(self, width: Array, l_max: int) -> Array:
         if not self.sharp:
+            # The pair sum contains i = j, finite for Gaussians: taken out where it is not wanted.
             return self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0)
         point = width == 0
         own = self_potential(jnp.where(point, 1.0, width), l_max)
@@ -165,6 +166,7 @@ class OpenOperator(SitesOperator):
     def _pair_sum(self, sources: Array, target_width: Array, l_max: int) -> Array:
         graphs, atoms = self.layout.mask.shape
         blocks = -(-atoms // self.rows)
+        # The last block repeats the last row until it is full; the copies are cut off.
         order = np.minimum(np.arange(blocks * self.rows), atoms - 1).reshape(blocks, self.rows)
 
         # Recomputed in the backward pass: keeping every block's kernels would take N² memory.
@@ -174,6 +176,7 @@ class OpenOperator(SitesOperator):
             width = target_width[:, rows] if target_width.ndim else target_width
             order = self.l_max + l_max
             kernels = _kernels(targets, self.positions, width, self.width, order, self.sharp)
+            # Σ_j over all atoms of the structure, for this block of rows.
             return _potential(kernels, targets, self.positions, sources, l_max)
 
         values = jax.lax.map(block, jnp.asarray(order))
@@ -228,6 +231,7 @@ def _kernels(
     squared = sum(d * d for d in _differences(targets, sources))
     if target_width.ndim:
         target_width, source_width = target_width[:, :, None], source_width[:, None, :]
+    # Two Gaussians interact as erf(r/2w)/r with w² = (σ_i² + σ_j²)/2.
     width = jnp.sqrt(0.5 * (target_width**2 + source_width**2))
     if sharp:
         return _sharp_kernels(jnp.asarray(squared), width, order)

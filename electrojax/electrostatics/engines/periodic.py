@@ -121,6 +121,7 @@ class PeriodicCoulomb:
         if np.ptp(width) > 0 or np.min(width) <= 0:
             return math.inf
         size = abs(float(np.linalg.det(cell)))
+        # k_c σ = √t, where the terms have decayed to the accuracy.
         largest = math.sqrt(tail_exponent(self.accuracy, l_max)) / float(np.min(width))
         # The half of the sphere of k-vectors, in a box of n1, n2, n3 twice its volume.
         vectors = size * largest**3 / (6 * math.pi**2)
@@ -251,6 +252,7 @@ class PeriodicOperator(SitesOperator):
 
     def _received_weight(self, width: float) -> Array:
         """The weight with one of its two Gaussians e^{−k²σ²/2} replaced by a receiver's."""
+        # e^{−k²σ²} becomes e^{−k²(σ² + τ²)/2}.
         squared = jnp.where(self.weight > 0, self.squared, 0.0)
         return self.weight * jnp.exp(0.5 * squared * (self.width**2 - width**2))
 
@@ -285,6 +287,7 @@ class PeriodicOperator(SitesOperator):
         parts = [multipoles[..., :1], _matmul(cartesian_order(multipoles[..., 1:4]), turn)]
         if multipoles.shape[-1] == 9:
             tensor = quadrupole_tensor(multipoles[..., 4:9])
+            # k·Θ·k = n·(2π)² A^{−T} Θ A^{−1}·n
             scaled = jnp.einsum("gji,gajk,gkl->gail", turn, tensor, turn, precision=_HIGHEST)
             parts.append(scaled[..., [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
         return jnp.concatenate(parts, axis=-1)

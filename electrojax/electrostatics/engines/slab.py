@@ -99,7 +99,9 @@ class SlabCoulomb:
         square = [2.0 / 3.0 * r for r in quadrupole_product(components, components)]
         rows = [
             [one] + [zero] * 8,
+            # D_n: n·r of a charge, n of a dipole.
             [along, *components] + [zero] * 5,
+            # Θ_n = ∫ρ (n·r)²: (n·r)² of a charge, 2 (n·r) n of a dipole.
             [along**2, *(2.0 * along * n for n in components), *square],
         ]
         return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
@@ -107,6 +109,7 @@ class SlabCoulomb:
     def _coupling(self, volume: Array, height: Array) -> Array:
         """[G, 3, 3] over (Q, D_n, Θ_n), twice the quadratic form above."""
         zero, one = jnp.zeros_like(height), jnp.ones_like(height)
+        # ½ mᵀ C m = (2π k_e/V) (D_n² − Q Θ_n − Q² L_n²/12)
         half = zero if self.neutral else -0.5 * one
         charge = zero if self.neutral else -(height**2) / 12.0
         rows = [[charge, zero, half], [zero, one, zero], [half, zero, zero]]

@@ -112,6 +112,7 @@ def _energy_derivative(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
             energies = _block_energy(tuple(given), pairs, start)  # type: ignore[arg-type]
             return jnp.sum(energies), energies
 
+        # One pass gives the energies and all slopes that are asked for.
         slopes, energies = jax.grad(energy, has_aux=True)([arguments[i] for i in changed])
         return energies, slopes
 
@@ -149,6 +150,7 @@ def _block_energy(arguments: _Arguments, pairs: PairList, start: Array) -> Array
     """[G] of the pairs from one on; the last block begins earlier and leaves out what was done."""
     positions, cells, multipoles, widths = arguments
     size = min(BLOCK, len(pairs.mask))
+    # Blocks of one size in one program.
     first = jnp.minimum(start, len(pairs.mask) - size)
     cut = partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
     senders, receivers = cut(pairs.senders), cut(pairs.receivers)
@@ -156,6 +158,7 @@ def _block_energy(arguments: _Arguments, pairs: PairList, start: Array) -> Array
     graph = pairs.node_graph[receivers] if len(cells) > 1 else None
     vectors = positions[receivers] - positions[senders]
     vectors = vectors + _offsets(cut(pairs.shifts), cells if graph is None else cells[graph])
+    # Unused pairs are far apart: beyond the switch, with finite derivatives.
     vectors = jnp.where(used[:, None], vectors, PADDING_DISTANCE / math.sqrt(3.0))
     squared = jnp.sum(vectors * vectors, axis=-1)
     width: Array | float
@@ -170,6 +173,7 @@ def _block_energy(arguments: _Arguments, pairs: PairList, start: Array) -> Array
     values = pair_potential(
         kernels, [vectors[:, x] for x in range(3)], [sent[:, m] for m in columns], l_max
     )
+    # ½ p_i · φ_i, both directions of a pair being listed.
     energy = 0.5 * sum(received[:, m] * values[m] for m in columns)
     energy = jnp.where(used, energy, 0.0)
     if graph is None:
