@@ -115,7 +115,8 @@ class Targets:
     A label is one field here and one row of :mod:`electrojax.system.quantities`, with its axis.
 
     Attributes:
-        weight: [G] weight of the structure in the loss, 0 on padding.
+        weight: [G] factor of the structure's squared errors in the loss; 0: it does not count, as
+            on padding.
         energy: [G] eV, **relative to the sum of the atomic energies** (subtracted on the host in
             float64, so that float32 never sees the large numbers).
         forces: [N, 3] eV/Å.
@@ -161,7 +162,7 @@ class Frame:
         fragment: [N] fragment indices.
         charge_control: ``fixed_charge`` or ``fixed_potential``; empty for the model's choice.
         fermi_level: eV, an input at fixed potential; None where only a label may give it.
-        weight: weight in the loss.
+        weight: factor of its squared errors in the loss; 0 leaves it out of the training.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
         given: names of the inputs that the file gave; the others have their defaults.
@@ -186,6 +187,14 @@ class Frame:
     split: str = ""
     given: frozenset[str] = frozenset()
     tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses a weight that is negative or not finite."""
+        if not 0.0 <= self.weight < float("inf"):
+            raise DataError(
+                f"{self.source}: its weight is {self.weight}; needed a finite number of at least 0 "
+                "(0 leaves the frame out of the training)"
+            )
 
     @property
     def boundary(self) -> Boundary:
