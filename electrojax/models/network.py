@@ -53,7 +53,7 @@ class PotentialNetwork(nn.Module):
     ) -> tuple[dict[str, Array], ChargeState]:
         """Returns the energy terms [G] in eV by name, and the charge state."""
         with jax.default_matmul_precision(self.matmul_precision):
-            return self._evaluate(system, guess)
+            return self._evaluate(on_device(system), guess)
 
     def _evaluate(
         self, system: System, guess: ChargeGuess | None

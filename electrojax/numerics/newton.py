@@ -28,7 +28,7 @@ two digits, and few products are wasted far from it (R. S. Dembo, S. C. Eisensta
 SIAM J. Numer. Anal. 19, 400 (1982))."""
 
 _SLOPE = 0.9
-"""A step is short enough when the slope along it has turned by less than this fraction."""
+"""Accept a step t d if g(p + t d)·d <= 0.9 |g(p)·d|; otherwise halve t."""
 
 _HALVINGS = 12
 
@@ -92,6 +92,7 @@ def _direction(
 ) -> tuple[Array, Array]:
     """The Newton step [N, M], zero for converged structures, and its products [G]."""
     active = jnp.asarray(state.active, state.gradient.dtype)
+    # H d = −g on changes that keep the charges; frozen structures have no right-hand side.
     rhs = -problem.space.scaled(active, state.gradient)
     target = jnp.maximum(_FORCING * problem.size(rhs), 0.5 * limit)
     zero = jnp.zeros_like(problem.constraint.total)
@@ -100,6 +101,7 @@ def _direction(
 
 def _length(problem: VariationalProblem, state: NewtonState, direction: Array) -> Array:
     """The step length at every atom [N, 1]."""
+    # g(p)·d is negative, since d is a descent direction of a convex energy.
     before = problem.space.inner(state.gradient, direction)
 
     def too_long(length: Array) -> Array:

@@ -21,7 +21,7 @@ from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.runs.train import save_parity_plots
-from electrojax.system.quantities import DEFAULT_KEYS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
@@ -175,8 +175,9 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
-    if np.any(frame.external_field):
-        atoms.info["external_field"] = frame.external_field
+    given = {name for name in frame.given if name in INPUTS}
+    for name in given | ({"external_field"} if np.any(frame.external_field) else set()):
+        _store(atoms, DEFAULT_KEYS[name], INPUTS[name].axis, np.asarray(getattr(frame, name)))
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
