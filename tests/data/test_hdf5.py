@@ -140,14 +140,17 @@ def cut(file, name):
     [
         (lambda f: f.attrs.__setitem__("version", 9), ["version 9", "update"]),
         (lambda f: f.attrs.__setitem__("format", "other"), ['"other"', "data convert"]),
-        (lambda f: f["positions"].__setitem__((5, 1), np.nan), ["frame 2", "positions"]),
+        (
+            lambda f: f["positions"].__setitem__((5, 1), np.nan),
+            ["frame 2", "the position of atom 1"],
+        ),
         (lambda f: f["cell"].__setitem__((3, 0, 0), np.inf), ["frame 3", "cell"]),
         (lambda f: f["numbers"].__setitem__(0, 0), ["frame 0", "element"]),
         (lambda f: f["pbc"].__setitem__(1, [True, False, False]), ["frame 1", "pbc T F F"]),
         (lambda f: f.__delitem__("offsets"), ["damaged", "offsets"]),
         (lambda f: cut(f, "labels/forces/values"), ["damaged", "labels/forces"]),
         (lambda f: cut(f, "labels/energy/present"), ["damaged", "labels/energy"]),
-        (lambda f: cut(f, "positions"), ["frame 4", "position"]),
+        (lambda f: cut(f, "positions"), ["damaged", "positions has shape (24, 3); needed (25, 3)"]),
     ],
 )
 def test_damage_is_named(frames, tmp_path, edit, words):
@@ -162,7 +165,7 @@ def test_a_label_that_is_not_finite_is_named(frames, tmp_path):
     labels["forces"][4, 2] = np.nan
     frames[3] = dataclasses.replace(frames[3], labels=labels)
     write_hdf5(tmp_path / "set.h5", frames)
-    with pytest.raises(DataError, match=r"set\.h5 frame 3: forces is not finite"):
+    with pytest.raises(DataError, match=r"set\.h5 frame 3: forces of atom 4 is nan"):
         read_hdf5(tmp_path / "set.h5")
 
 
