@@ -242,6 +242,7 @@ def _numbers(symbols: np.ndarray | None, numbers: np.ndarray | None, place: str)
     from ase.data import atomic_numbers
 
     if symbols is None:
+        assert numbers is not None  # the header announces one of them
         return numbers
     found = np.array([atomic_numbers.get(s.capitalize(), 0) for s in symbols], dtype=np.int64)
     unknown = np.flatnonzero(found == 0)

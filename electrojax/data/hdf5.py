@@ -196,7 +196,7 @@ def _check_format(attributes: Mapping[str, Any], path: Path) -> None:
             f'{path}: needed HDF5 of format "{FORMAT}", got "{shown(str(written))}"; '
             "write it with electrojax data convert"
         )
-    if np.shape(version) or version != VERSION:
+    if not isinstance(version, int | np.integer) or version != VERSION:
         raise DataError(
             f"{path}: format version {shown(str(version))}, this version of electrojax reads "
             f"{VERSION}; update electrojax"
@@ -228,14 +228,14 @@ def _frames(columns: Columns, name: str) -> list[Frame]:
         }
         for group, quantities in (("labels", LABELS), ("inputs", INPUTS))
     )
-    for index, value in enumerate(inputs.get("multiplicity", ())):
-        check_multiplicity(1.0 if value is None else value, f"{name} frame {index}")
+    for index, value in inputs.get("multiplicity", {}).items():
+        check_multiplicity(float(value), f"{name} frame {index}")
     tags = _tags(columns, count, name)
     return [
         _frame(
             numbers[a:b], positions[a:b], cell[i], pbc[i], splits[i], tags[i], f"{name} frame {i}",
-            {k: v[i] for k, v in labels.items() if v[i] is not None},
-            {k: v[i] for k, v in inputs.items() if v[i] is not None},
+            {k: v[i] for k, v in labels.items() if i in v},
+            {k: v[i] for k, v in inputs.items() if i in v},
         )
         for i, (a, b) in enumerate(itertools.pairwise(offsets.tolist()))
     ]  # fmt: skip
@@ -333,8 +333,8 @@ def _frame(
 
 def _values(
     columns: Columns, path: str, quantity: str, offsets: np.ndarray, name: str
-) -> list[np.ndarray | None]:
-    """The values of a quantity by structure, None where it has none."""
+) -> dict[int, np.ndarray]:
+    """The values of a quantity by structure, of those that have it."""
     count = len(offsets) - 1
     present = _flags(columns, f"{path}/present", (count,), name)
     frames = np.flatnonzero(present)
@@ -347,8 +347,8 @@ def _values(
     place = _atoms(ends, frames.tolist(), name)
     check_range(values, LARGEST, quantity, place if per_atom else lambda row: (place(row)[0], None))
     kept = _components(columns, path, quantity, frames, name) if largest else None
-    found: list[np.ndarray | None] = [None] * count
-    for row, frame in enumerate(frames):
+    found = {}
+    for row, frame in enumerate(frames.tolist()):
         part = values[ends[row] : ends[row + 1]] if per_atom else np.asarray(values[row])
         found[frame] = part if kept is None else part[..., : kept[row]]
     return found

@@ -50,7 +50,7 @@ class Column(NamedTuple):
 
     name: str
     kind: str
-    count: int
+    width: int
 
 
 def blocks(text: str, name: str) -> Iterator[Block]:
@@ -139,7 +139,8 @@ def _unquoted(text: str) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    return one == other or np.array_equal(*map(np.asarray, (parse_value(one), parse_value(other))))
+    first, second = np.asarray(parse_value(one)), np.asarray(parse_value(other))
+    return one == other or np.array_equal(first, second)
 
 
 def take(pairs: dict[str, str], name: str, place: str) -> str | None:
@@ -233,7 +234,7 @@ def parse_columns(text: str, place: str) -> list[Column]:
         raise DataError(f"{place}: Properties names {listed(twice)} twice; keep one")
     wanted = {"pos": "R:3", "species": "S:1", "Z": "I:1"}
     wrong = [
-        c for c in columns if f"{c.kind}:{c.count}" != wanted.get(c.name, f"{c.kind}:{c.count}")
+        c for c in columns if f"{c.kind}:{c.width}" != wanted.get(c.name, f"{c.kind}:{c.width}")
     ]
     if wrong:
         name, kind, count = wrong[0]
@@ -263,7 +264,7 @@ def parse_rows(block: Block, columns: Sequence[Column], place: str) -> dict[str,
         DataError: naming atom and line, if a row has fewer or more entries than the header
             announces, or one of another type.
     """
-    width = sum(column.count for column in columns)
+    width = sum(column.width for column in columns)
     rows = [row.split() for row in block.rows]
     for atom, row in enumerate(rows):
         if len(row) != width:
@@ -277,10 +278,10 @@ def parse_rows(block: Block, columns: Sequence[Column], place: str) -> dict[str,
     found: dict[str, np.ndarray] = {}
     start = 0
     for column in columns:
-        part = entries[start : start + column.count]
+        part = entries[start : start + column.width]
         values = [_converted(texts, column, odd, block, place) for texts in part]
-        found[column.name] = values[0] if column.count == 1 else np.stack(values, axis=1)
-        start += column.count
+        found[column.name] = values[0] if column.width == 1 else np.stack(values, axis=1)
+        start += column.width
     return found
 
 

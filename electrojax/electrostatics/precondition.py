@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import lambertw
 
-from electrojax.electrostatics.corrections import CorrectedOperator
 from electrojax.electrostatics.density import l_max_of
-from electrojax.electrostatics.gaussian import fourier_factor, self_potential, tail_exponent
-from electrojax.electrostatics.layout import GraphLayout, graph_layout
-from electrojax.electrostatics.periodic import PeriodicCoulomb, PeriodicOperator
+from electrojax.electrostatics.engines.corrections import CorrectedOperator
+from electrojax.electrostatics.engines.periodic import PeriodicCoulomb, PeriodicOperator
+from electrojax.electrostatics.kernels.gaussian import fourier_factor, self_potential, tail_exponent
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import volume
+from electrojax.system.layout import GraphLayout, graph_layout
 from electrojax.system.types import System
 from electrojax.typing import Array, replace, struct
 from electrojax.units import COULOMB

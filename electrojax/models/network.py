@@ -14,7 +14,7 @@ from electrojax.models.prediction import Prediction, has_spin, spin_multipoles
 from electrojax.models.responses import field_responses
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
-from electrojax.solvers.diagnostics import LEGENDRE_GAP
+from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.types import Boundary, Statistics, System, graph_sum

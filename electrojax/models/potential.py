@@ -16,7 +16,7 @@ from electrojax.electrostatics.coulomb import (
     method_name,
     shared_engine,
 )
-from electrojax.electrostatics.counter_charge import check_fixed_potential
+from electrojax.electrostatics.engines.counter_charge import check_fixed_potential
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.network import MATMUL_PRECISIONS, Params, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
@@ -27,7 +27,7 @@ from electrojax.models.responses import (
 )
 from electrojax.nn.base import BACKBONES
 from electrojax.solvers.base import SOLVERS, check_frame
-from electrojax.solvers.diagnostics import LEGENDRE_GAP
+from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
-from electrojax.solvers.state import ChargeState, SolverReport
+from electrojax.numerics.report import SolverReport
+from electrojax.solvers.state import ChargeState
 from electrojax.typing import Array, struct
 
 
@@ -36,7 +37,7 @@ class Prediction:
             Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V.
         diagnostics: by name, what the charge solver was asked to say of its own map:
             ``legendre_gap`` [G] eV, ∂E/∂Q + μ, and those of
-            :func:`electrojax.solvers.diagnostics.diagnosed`.
+            :func:`electrojax.solvers.problems.diagnostics.diagnosed`.
     """
 
     energy: Array

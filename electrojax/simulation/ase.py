@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from electrojax.electrostatics.plan import replan_needed
+from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples

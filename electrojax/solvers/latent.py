@@ -9,18 +9,19 @@ import jax.numpy as jnp
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
-from electrojax.electrostatics.gaussian import self_potential
+from electrojax.electrostatics.kernels.gaussian import self_potential
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.elements import (
+from electrojax.numerics.report import closed_form
+from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ElementTable,
     electropositivities,
 )
-from electrojax.solvers.hardness import MultipoleChannels
-from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.readouts.hardness import MultipoleChannels
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array, replace
 

@@ -14,33 +14,32 @@ from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import (
-    at_atoms,
-    charge_constraint,
-    charge_control_option,
-    check_charges,
-    fermi_level,
-    reservoir,
+from electrojax.numerics.constraint import at_atoms, charge_constraint, fermi_level, reservoir
+from electrojax.numerics.fixed_point import concluded, level_at_start, residual, size, unrolled
+from electrojax.numerics.mixing import mixed, newton_krylov
+from electrojax.numerics.report import SolverReport
+from electrojax.numerics.variational import concluded as minimum_found
+from electrojax.numerics.variational import levels as multipliers_of
+from electrojax.numerics.variational import quadratic_minimum, stationary_energies
+from electrojax.solvers.charge_control import charge_control_option, check_charges
+from electrojax.solvers.local import irreps
+from electrojax.solvers.problems.diagnostics import DIAGNOSTICS, diagnosed
+from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
+from electrojax.solvers.problems.response_map import ResponseReadout
+from electrojax.solvers.problems.self_consistent import (
+    FreeResponse,
+    SymmetricResponse,
+    symmetric_response,
 )
-from electrojax.solvers.diagnostics import DIAGNOSTICS, diagnosed
-from electrojax.solvers.elements import (
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ElementTable,
     electropositivities,
 )
-from electrojax.solvers.energy_readout import PolarisationEnergy
-from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
-from electrojax.solvers.hardness import INITIAL_HARDNESS, Hardness
-from electrojax.solvers.local import irreps
-from electrojax.solvers.mixing import mixed, newton_krylov
-from electrojax.solvers.quadratic import field_potentials, quadratic_energy
-from electrojax.solvers.receivers import check_receivers, receiver_units
-from electrojax.solvers.response_map import ResponseReadout
-from electrojax.solvers.self_consistent import FreeResponse, SymmetricResponse, symmetric_response
-from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
-from electrojax.solvers.variational import concluded as minimum_found
-from electrojax.solvers.variational import levels as multipliers_of
-from electrojax.solvers.variational import quadratic_minimum, stationary_energies
+from electrojax.solvers.readouts.energy_readout import PolarisationEnergy
+from electrojax.solvers.readouts.hardness import INITIAL_HARDNESS, Hardness
+from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 

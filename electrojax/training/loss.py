@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from electrojax.errors import ConfigError
 from electrojax.models.prediction import Prediction
-from electrojax.solvers.diagnostics import DIAGNOSTICS
+from electrojax.solvers.problems.diagnostics import DIAGNOSTICS
 from electrojax.system.types import Batch, System, graph_sum
 from electrojax.training.residuals import REQUIRES, per_graph_to, residual
 from electrojax.typing import Array, struct

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from electrojax.models.prediction import Prediction
-from electrojax.solvers.diagnostics import DIAGNOSTICS
+from electrojax.solvers.problems.diagnostics import DIAGNOSTICS
 from electrojax.system.types import Batch
 from electrojax.training.residuals import REQUIRES, per_graph_to, residual
 from electrojax.units import ERROR_UNITS

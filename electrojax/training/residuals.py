@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from electrojax.models.prediction import Prediction
-from electrojax.solvers.constraint import FIXED_CHARGE
-from electrojax.solvers.diagnostics import DIAGNOSTICS
+from electrojax.numerics.constraint import FIXED_CHARGE
+from electrojax.solvers.problems.diagnostics import DIAGNOSTICS
 from electrojax.system.types import LABELS, Batch, Label, System, Targets
 
 GraphSum = Callable[[Any], Any]

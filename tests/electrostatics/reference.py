@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import erf
 
 from electrojax.electrostatics.coulomb import engine_for
-from electrojax.electrostatics.ewald import EwaldCoulomb
-from electrojax.electrostatics.slab import SlabCoulomb
+from electrojax.electrostatics.engines.ewald import EwaldCoulomb
+from electrojax.electrostatics.engines.slab import SlabCoulomb
 from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.system.types import Frame, System
 from electrojax.typing import replace
