@@ -1,5 +1,7 @@
 """Neighbour lists on the host: full lists with cell shifts, by vesin."""
 
+import os
+
 import numpy as np
 from scipy.spatial import cKDTree
 from vesin import NeighborList
@@ -12,8 +14,11 @@ CLOSEST = 0.1
 WIDEST = 1e5
 """Å; atoms farther apart than this along an axis are an error of the file."""
 
-MOST_PAIRS = 1e8
-"""Expected neighbours of a structure; more do not fit the memory of a machine."""
+PAIR_BYTES = 64
+"""Of memory that a pair takes while a list is made: as vesin returns it, sorted and as integers."""
+
+FEW_ATOMS = 3000
+"""Atoms whose pairs fit any memory, wherever they are."""
 
 MOST_CELLS = 1e5
 """Cells that vesin sorts atoms into. For more it makes all axes coarser by one factor and divides
@@ -52,7 +57,7 @@ def neighbor_list(
     """
     positions = _moved_near(np.ascontiguousarray(positions, dtype=np.float64), source)
     box = complete_cell(cell, pbc, source)
-    _check_pairs(len(positions), box, pbc, cutoff, source)
+    _check_pairs(positions, box, pbc, cutoff, source)
     positions = _without_gaps(positions, box, pbc, float(cutoff))
     reach = _search_radius(positions, box, pbc, float(cutoff))
     if reach > cutoff and not any(pbc):
@@ -94,21 +99,35 @@ def _moved_near(positions: np.ndarray, source: str) -> np.ndarray:
 
 
 def _check_pairs(
-    atoms: int, box: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, source: str
+    positions: np.ndarray,
+    box: np.ndarray,
+    pbc: tuple[bool, bool, bool],
+    cutoff: float,
+    source: str,
 ) -> None:
-    """Refuses a cell so small, or a cutoff so large, that no memory holds the neighbours."""
-    periodic = np.asarray(pbc, dtype=bool)
-    if not np.any(periodic):
-        return  # no images, so no more than the square of its atoms
-    reach = min(float(cutoff), 1e6)
-    # A slab is taken to be as thick as the cutoff.
-    volume = abs(np.linalg.det(np.where(periodic[:, None], box, box * reach)))
-    pairs = atoms**2 / volume * 4 / 3 * np.pi * reach**3
-    if pairs > MOST_PAIRS:
+    """Refuses a structure so dense, or a cutoff so large, that no memory holds the neighbours."""
+    atoms, reach, periodic = len(positions), min(float(cutoff), 1e6), np.asarray(pbc, dtype=bool)
+    pairs = 0.0
+    if np.any(periodic):
+        # A slab is taken to be as thick as the cutoff.
+        volume = abs(np.linalg.det(np.where(periodic[:, None], box, box * reach)))
+        pairs = atoms**2 / volume * 4 / 3 * np.pi * reach**3
+    if atoms > FEW_ATOMS:
+        cells = np.unique(np.floor(positions / max(reach, CLOSEST)), axis=0, return_counts=True)[1]
+        pairs = max(pairs, 4 / 3 * np.pi * np.sum(cells.astype(np.float64) ** 2))
+    if pairs > _memory() / PAIR_BYTES:
         raise DataError(
-            f"{source}: has about {pairs:.2g} pairs of neighbours within {cutoff:g} Å; needed at "
-            f"most {MOST_PAIRS:g}: correct the cell or choose a smaller cutoff"
+            f"{source}: has about {pairs:.2g} pairs of neighbours within {cutoff:g} Å, which do "
+            "not fit in memory: correct positions and cell, or choose a smaller cutoff"
         )
+
+
+def _memory() -> float:
+    """Returns the memory of this machine in bytes, or 16 GiB where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float(16 * 2**30)
 
 
 def _search_radius(
