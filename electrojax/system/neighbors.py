@@ -24,6 +24,9 @@ MOST_CELLS = 1e5
 """Cells that vesin sorts atoms into. For more it makes all axes coarser by one factor and divides
 by zero if an axis ends with none (its ``CellList``), so that never reaches it."""
 
+SHORTEST = 1e-3
+"""Å; radius by which native code searches at least."""
+
 MOST_LAYERS = 100
 """Cells along the open axis of a slab, where vesin looks at every pair of cells; in a higher slab
 we close the gaps between its layers first."""
@@ -138,7 +141,7 @@ def _search_radius(
     inverse = np.linalg.inv(box)
     heights = 1 / np.linalg.norm(inverse, axis=0)
     extents = np.where(open_axes, np.ptp(positions @ inverse, axis=0) * heights, heights)
-    reach = cutoff
+    reach = max(cutoff, SHORTEST)
     while True:
         cells = np.maximum(np.floor(extents / reach), 1.0)
         # Rounding takes less than a whole cell from each axis, three times over: 4 leave one.

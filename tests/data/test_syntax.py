@@ -68,7 +68,8 @@ def test_frames_as_ase_writes_and_reads_them(tmp_path, rng):
         atoms.pbc = (True, True, n > 1)
         atoms.info = {
             "REF_energy": rng.normal(), "REF_stress": np.eye(3) * n,
-            "REF_dipole": rng.normal(size=3), "comment": 'a "quoted" {text}', "flag": True, "REF_polarizability": np.eye(3),
+            "REF_dipole": rng.normal(size=3), "comment": 'a "quoted" {text}',
+            "flag": True, "REF_polarizability": np.eye(3),
         }  # fmt: skip
         atoms.arrays["REF_forces"] = rng.normal(size=(n, 3))
         atoms.arrays["label"] = np.array(["a_b"] * n)
