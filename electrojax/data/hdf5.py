@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.data.extxyz import COMPONENTS, DEFAULT_KEYS, INPUTS, QUANTITIES
 from electrojax.data.hdf5_columns import FLAGS, INTEGERS, NUMBERS, TEXTS, Columns
 from electrojax.data.tags import NUMBERS as TAG_NUMBERS
 from electrojax.data.tags import TAGS, read_tags
 from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
 from electrojax.system.neighbors import complete_cell
-from electrojax.system.types import LABELS, MAX_MULTIPOLES, Frame, boundary_of
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.types import Frame, boundary_of
 from electrojax.system.validation import (
     FARTHEST,
     LARGEST,
@@ -41,11 +41,8 @@ from electrojax.system.validation import (
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
-RAGGED = {"multipoles": MAX_MULTIPOLES}
+RAGGED = {q.name: max(q.components) for q in QUANTITIES.values() if q.components}
 """Quantities whose number of components varies, and its largest value."""
-
-PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles")
-"""What models predict for every atom beside labels."""
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
@@ -140,8 +137,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    labelled = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
-    per_atom = labelled or name in PER_ATOM_PREDICTIONS
+    per_atom = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
     column = np.concatenate(there) if per_atom else np.stack(there)
     if column.dtype.kind == "U":
         column = column.astype(h5py.string_dtype())
@@ -359,7 +355,7 @@ def _components(
 ) -> list[int]:
     """How many components each structure has of a quantity."""
     kept = columns.read(f"{path}/components", INTEGERS, (len(frames),)).tolist()
-    allowed = COMPONENTS[quantity]
+    allowed = QUANTITIES[quantity].components
     for frame, number in zip(frames, kept):
         if number not in allowed:
             raise DataError(
