@@ -1,4 +1,7 @@
-"""Ways to a fixed point: linear mixing, Anderson mixing, Newton with Krylov solves."""
+"""Ways to a fixed point: linear mixing, Anderson mixing, Newton with Krylov solves.
+
+Newton's method of convex energies is :mod:`electrojax.numerics.newton`, which says why it is apart.
+"""
 
 from typing import Any
 

@@ -1,4 +1,11 @@
-"""Newton's method with conjugate gradients, for convex energies of the density."""
+"""Newton's method with conjugate gradients, for convex energies of the density.
+
+Not one driver with :func:`electrojax.numerics.mixing.newton_krylov`: here the step solves a
+symmetric definite system at fixed charge, and its length follows from the slope of the energy along
+it; there density and level are solved for together by GMRES, and the residual itself must fall.
+What they share, a loop until no structure is active, is three lines, and a driver would take
+direction, length, acceptance and size of the residual as arguments.
+"""
 
 from typing import Any
 

@@ -95,7 +95,8 @@ def build_job(run: LoadedRun) -> Job:
     if left := sum(frame.weight == 0 for frame in training_file):
         warnings.append(f"{left} frames of the training file have weight 0: left out of training")
     statistics = _statistics(run, frames["train"], training_file, warnings.append)
-    potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
+    model, named = resolved(run.config)["model"], run.tables.classes()
+    potential = assemble(model, statistics, run.config.run.precision, named=named)
     asked = [name for name in RESPONSES if trains_on(run, name) or watches(run, name)]
     potential = potential.responding(asked)
     potential = potential.diagnosing([name for name in DIAGNOSTICS if trains_on(run, name)])
@@ -120,9 +121,9 @@ def build_model(
         ConfigError: for a key or value that the schema refuses.
         DataError: for structures that the model cannot evaluate.
     """
-    complete = complete_model(section)
+    complete, tables = complete_model(section)
     statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
-    model = assemble(complete, statistics, precision).tuned(frames)
+    model = assemble(complete, statistics, precision, named=tables.classes()).tuned(frames)
     with jax.enable_x64(precision == "float64"):
         first = prepare(frames[:1], statistics, model.sample)
         batch = collate(first, capacity_for(first), model.dtype)
@@ -131,20 +132,23 @@ def build_model(
 
 def _require_loggers(run: LoadedRun) -> None:
     """Checks that the packages of the configured loggers are there."""
+    loggers = run.tables.loggers
     for index, options in enumerate(run.config.loggers):
-        if options.kind in LOGGERS and not installed(LOGGERS[options.kind].package):
-            package = LOGGERS[options.kind].package
+        if options.kind in loggers and not installed(loggers[options.kind].package):
+            package = loggers[options.kind].package
+            wanted = "'electrojax[track]'" if options.kind in LOGGERS else package
             raise run.provenance.error(
                 f"loggers.{index}",
                 f'"{options.kind}" needs {package}, which is not installed; '
-                "run `pip install 'electrojax[track]'`, or drop it",
+                f"run `pip install {wanted}`, or drop it",
             )
 
 
 def build_loggers(run: LoadedRun) -> dict[str, Logger]:
     """Returns the trackers that the configuration lists, by kind, not yet opened."""
-    listed = [options for options in run.config.loggers if options.kind in LOGGERS]
-    return {options.kind: LOGGERS[options.kind](**options.options()) for options in listed}
+    loggers = run.tables.loggers
+    listed = [options for options in run.config.loggers if options.kind in loggers]
+    return {options.kind: loggers[options.kind](**options.options()) for options in listed}
 
 
 def configure_precision(precision: str) -> None:
@@ -286,10 +290,9 @@ def _train_step(job: Job, gradient: str, optimizer: Any) -> TrainStep:
     """The compiled step of the stages with one gradient."""
     train, potential, guess = job.run.config.train, job.potential, None
     solver = potential.network.solver
-    if hasattr(solver, "gradient"):
-        losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
-        told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
-        potential = potential.solving(gradient=gradient, diagnostics=told)
+    losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
+    told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
+    potential = potential.solving(gradient=gradient, diagnostics=told)
     if gradient != "implicit":  # the solution does not depend on the start
         guess = functools.partial(label_guess, l_max=solver.l_max)
     return make_train_step(potential.apply, optimizer, train.ema, guess)
