@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,6 @@ from ase import units
 
 from electrojax.analysis.thermo import thermo_plot
 from electrojax.config.document import dump_document
-from electrojax.runs.folder import software
 from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover, load_md
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import ConfigError, DataError
@@ -26,6 +23,7 @@ from electrojax.interruption import StartUp
 from electrojax.locking import lock_folder
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
+from electrojax.runs.folder import software
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
@@ -54,6 +52,7 @@ def run_md(
     overrides: Sequence[str] = (),
     resume: str = "never",
     report: Reporter = print,
+    plugins: Sequence[type | str] = (),
 ) -> Path:
     """Simulates what an md file describes; ``electrojax md``.
 
@@ -65,6 +64,8 @@ def run_md(
         overrides: ``KEY=VALUE`` texts, such as ``steps=1000``.
         resume: ``auto`` or ``never``.
         report: receives lines of text.
+        plugins: classes for kinds of the model that are not electrojax's own, or their
+            ``module:Class``.
 
     Returns:
         The run folder: trajectory, ``thermo.jsonl`` and plots.
@@ -77,7 +78,7 @@ def run_md(
         raise ConfigError(f'--resume: "{resume}" does not exist; choose from {", ".join(RESUME)}')
     loaded = load_md(path, overrides)
     with jax.enable_x64(True):
-        job, warnings = build_md(loaded)
+        job, warnings = build_md(loaded, plugins)
         StartUp.check()
         for warning in warnings:
             report(f"warning: {warning}")
@@ -140,17 +141,24 @@ def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     )
 
 
-def build_md(loaded: LoadedMd) -> tuple[Job, list[str]]:
+def build_md(loaded: LoadedMd, plugins: Sequence[type | str] = ()) -> tuple[Job, list[str]]:
     """Returns the simulation that an md file describes, and what its author should know.
 
     To be called with 64-bit JAX switched on. Nothing is written or compiled.
+
+    Args:
+        loaded: the md file.
+        plugins: classes for kinds of the model that are not electrojax's own, or their
+            ``module:Class``.
 
     Raises:
         ConfigError: if the model, the start frame or their combination is wrong; it points at the
             line of the md file.
     """
     config = loaded.config
-    model = in_precision(_located(loaded, "model", lambda: load(config.model)), config.precision)
+    model = in_precision(
+        _located(loaded, "model", lambda: load(config.model, plugins)), config.precision
+    )
     atoms = _start(loaded)
     warnings: list[str] = []
     frame = _located(loaded, "start", lambda: _frame(config, model, atoms, warnings))

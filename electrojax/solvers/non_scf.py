@@ -16,9 +16,10 @@ from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.numerics.constraint import at_atoms
 from electrojax.numerics.report import closed_form
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.problems.quadratic import field_potentials
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
@@ -46,7 +47,7 @@ Update = Callable[[Array, Array], tuple[Array, Array]]
 """Potentials [N, C, W, M] and multipoles [N, C, M] to Δp [N, C, M] and weights [N, C]."""
 
 
-class FieldUpdates(nn.Module):
+class FieldUpdates(ChargeSolver):
     """Spin-resolved multipoles after K field updates, each with its own weights.
 
     p⁰ is read from the features; then K times v = R p + ½ v_ext in each channel, p ← p + Δp(h, v,
@@ -97,9 +98,11 @@ class FieldUpdates(nn.Module):
         True,
         "the field's potential is zero at the mean position of the atoms, not at the origin",
     )
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(5.0, "length of the longest edges, Å")
+
+    @property
+    def has_spin(self) -> bool:
+        """Whether there are two channels."""
+        return self.spin
 
     def check(self, frame: Frame) -> None:
         """Raises an error if options clash, or a structure has no such spin or an open charge."""
@@ -140,7 +143,7 @@ class FieldUpdates(nn.Module):
         if self.energy == "perceptron":
             last = seen if self.form == "mace_polar" else received(multipoles)
             values = self._energies(features, multipoles + first, _flat(last), system)
-            values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
+            values = jnp.where(system.node_mask, values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
@@ -186,7 +189,7 @@ class FieldUpdates(nn.Module):
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         if self.form == "mace_polar":
             raw = BiasedPerceptron(self.start_hidden, count, name="fukui")(scalars)
             return jnp.where(mask, start, 0.0), raw
@@ -222,7 +225,7 @@ class FieldUpdates(nn.Module):
             )
             gauged = centred(field, system) if self.barycentre else field
             applied = share * field_potentials(gauged, multipoles[:, 0])
-            mask = jnp.asarray(system.node_mask)[:, None, None, None]
+            mask = system.node_mask[:, None, None, None]
             values = each_channel(receive, multipoles) + applied[:, None, None, :]
             return jnp.where(mask, values / units, 0.0)
 
@@ -236,7 +239,7 @@ class FieldUpdates(nn.Module):
             if self.form == "mace_polar"
             else FieldUpdate(count, self.hidden, self.limit, name=name)
         )
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
             change, weights = module(mixed, element, _flat(potentials), multipoles)

@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
-from electrojax.electrostatics.density import each_channel, summed_channels
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.slab import SlabCoulomb, slab_normal
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order, volume
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -125,15 +126,16 @@ class CounterChargedCoulomb(SlabCoulomb):
             raise ConfigError("a counter charge on a slab that is taken as neutral; needed neither")
 
     def prepare(  # type: ignore[override]
-        self, system: System, l_max: int, width: float | Array
+        self, sites: Sites | System, l_max: int, width: float | Array
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
-        slab = super().prepare(system, l_max, width)
-        layout, cell = graph_layout(system), jnp.asarray(system.cell)
-        normal, height = slab_normal(cell, system.normal)
-        along = jnp.sum(normal * cell[:, system.normal], axis=-1)
+        sites = Sites.of(sites)
+        slab = super().prepare(sites, l_max, width)
+        layout, cell = slab.layout, sites.cell
+        normal, height = slab_normal(cell, sites.normal)
+        along = jnp.sum(normal * cell[:, sites.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
-        positions = layout.dense(jnp.asarray(system.positions))
+        positions = layout.dense(sites.positions)
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,
@@ -147,8 +149,10 @@ class CounterChargedCoulomb(SlabCoulomb):
 
 
 @struct
-class CounterChargedOperator:
+class CounterChargedOperator(SitesOperator):
     """A slab's operator with its counter charge: symmetric, of rank two more.
+
+    What receivers of a channel feel is the counter charge of that channel alone.
 
     Attributes:
         bulk: the slab alone.
@@ -170,39 +174,24 @@ class CounterChargedOperator:
     profile: Profile = static()
     l_max: int = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, eV/(e·Å^l), of multipoles [N, M] or [N, C, M] e·Å^l; the same shape."""
-        potential = self.bulk.potential(multipoles)
-        moments = self._moments(self.layout.dense(summed_channels(multipoles)))
-        added = self.layout.nodes(self._felt(moments, self.width, self.l_max))
-        return potential + (added if multipoles.ndim == 2 else added[:, None])
+    def _potential(self, charge: Array) -> Array:
+        moments = self._moments(self.layout.dense(charge))
+        added = self._felt(moments, self.width, self.l_max)
+        return self.bulk.potential(charge) + self.layout.nodes(added)
 
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the energy ½⟨p, Ap⟩ [G] in eV of multipoles [N, M] or [N, C, M] e·Å^l."""
-        charge, far = self._moments(self.layout.dense(summed_channels(multipoles)))
-        own = 0.5 * self.profile.mean_distance * charge**2
-        return self.bulk.energy(multipoles) + self.scale * (charge * far - own)
+    def _energy(self, charge: Array) -> Array:
+        total, far = self._moments(self.layout.dense(charge))
+        # (2π k_e/area) (Q F − ½ Q² f_gg)
+        own = 0.5 * self.profile.mean_distance * total**2
+        return self.bulk.energy(charge) + self.scale * (total * far - own)
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator; the counter charge is that of
-        the multipoles, each channel its own.
-        """
-        bulk = receiving(self.bulk).receive(multipoles, widths, l_max, self_interaction)
-
-        def one_channel(charge: Array) -> Array:
-            moments = self._moments(self.layout.dense(charge))
-            values = [self._felt(moments, jnp.asarray(w), l_max) for w in widths]
-            return self.layout.nodes(jnp.stack(values, axis=2))
-
-        return bulk + each_channel(one_channel, multipoles)
+        bulk = receiving(self.bulk).receive(charge, widths, l_max, self_interaction)
+        moments = self._moments(self.layout.dense(charge))
+        values = [self._felt(moments, jnp.asarray(w), l_max) for w in widths]
+        return bulk + self.layout.nodes(jnp.stack(values, axis=2))
 
     def _moments(self, dense: Array) -> tuple[Array, Array]:
         """Q and F [G] of multipoles [G, A, M]."""
@@ -212,6 +201,7 @@ class CounterChargedOperator:
     def _felt(self, moments: tuple[Array, Array], width: Array, l_max: int) -> Array:
         """What multipoles of a width feel of the counter charge, and of being part of it."""
         charge, far = (self.scale * m for m in moments)
+        # ∂/∂p of Q F is Q ∂F/∂p + F ∂Q/∂p, and ∂Q/∂p is 1 for charges alone.
         values = charge[:, None, None] * self._rows(width, l_max)
         shared = far - self.profile.mean_distance * charge
         values = values.at[..., 0].add(shared[:, None])
@@ -224,6 +214,7 @@ class CounterChargedOperator:
         n = harmonic_order(self.normal)
         rows = [value, *(slope * n[:, x, None] for x in range(3))]
         components = [n[:, x, None] for x in range(3)]
+        # A quadrupole is Θ:∇∇ of a Gaussian with Θ = ⅓ Σ p_m C_m, and ∇∇f = f'' n n.
         rows += [curvature * r / 3.0 for r in quadrupole_product(components, components)]
         return jnp.stack(rows[: (l_max + 1) ** 2], axis=-1)
 

@@ -21,34 +21,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import check_receivable
-from electrojax.electrostatics.density import (
-    check_components,
-    check_order,
-    each_channel,
-    felt_by_channels,
-    summed_channels,
-)
+from electrojax.electrostatics.density import check_order
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
-from electrojax.electrostatics.kernels.gaussian import (
-    fourier_factor,
-    on_site_response,
-    self_potential,
-)
+from electrojax.electrostatics.kernels.gaussian import on_site_response, self_potential
 from electrojax.electrostatics.kernels.harmonics import quadrupole_tensor
 from electrojax.electrostatics.kernels.mesh_waves import (
     deconvolution,
     frequencies,
     inside,
-    reciprocal,
     squared_k,
 )
-from electrojax.electrostatics.kernels.plan import squared_reach, taper
 from electrojax.electrostatics.kernels.splines import MeshPlan, mesh_plan, spline_weights
+from electrojax.electrostatics.kernels.waves import planned_share, wave_weight
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import CapacityError, ConfigError
-from electrojax.system.geometry import cartesian_order, volume
-from electrojax.system.types import System, graph_sum
+from electrojax.system.geometry import cartesian_order, reciprocal
+from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
-from electrojax.units import COULOMB
 
 FINEST = 1e-10
 """The smallest force error that the meshes to choose from can meet."""
@@ -135,13 +125,14 @@ class MeshCoulomb:
         """Returns the mesh for one cell, on the host; the arguments are those of :meth:`k_box`."""
         return mesh_plan(self.k_box(cell, width, l_max), self.accuracy, l_max)
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> "MeshOperator":
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> "MeshOperator":
         """Returns the map from multipoles to potentials for these positions and cells.
 
-        The set of k-vectors is that of ``system.plan_cell``: it does not change with ``cell``.
+        The set of k-vectors is that of ``plan_cell``: it does not change with ``cell``.
 
         Args:
-            system: a batch whose k_box holds the vectors that :meth:`k_box` asks for.
+            sites: the sites, or a batch for its atoms, whose k_box holds the vectors that
+                :meth:`k_box` asks for.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number.
 
@@ -150,24 +141,25 @@ class MeshCoulomb:
             CapacityError: if the k_box is empty.
         """
         check_order(l_max)
+        sites = Sites.of(sites)
         if jnp.ndim(width):
             raise ConfigError("a width per atom; needed one width for all atoms on a mesh")
-        if not any(system.k_box):
+        if not any(sites.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
-        plan = mesh_plan(system.k_box, self.accuracy, l_max)
-        cell = jnp.asarray(system.cell)
+        plan = mesh_plan(sites.k_box, self.accuracy, l_max)
+        cell = sites.cell
         width = jnp.asarray(width, cell.dtype)
         inverse = jnp.swapaxes(reciprocal(cell), 1, 2)
-        graph = jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)
+        graph = sites.structure
         scale = inverse[graph] * jnp.asarray(plan.shape, cell.dtype)
-        base, offset = _places(jnp.asarray(system.positions), inverse[graph], plan)
+        base, offset = _places(sites.positions, inverse[graph], plan)
         return MeshOperator(
-            system=system,
+            sites=sites,
             base=jnp.concatenate([graph[:, None], base], axis=1).astype(jnp.int32),
             scale=scale,
             offset=offset,
             splines=tuple(spline_weights(offset, plan.order, d) for d in range(l_max + 1)),
-            weight=self._weight(system, cell, width, l_max, plan),
+            weight=self._weight(sites, cell, width, l_max, plan),
             width=width,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
             plan=plan,
@@ -176,31 +168,26 @@ class MeshCoulomb:
             block=max(16, self.block // plan.order**3),
         )
 
-    def _weight(
-        self, system: System, cell: Array, width: Array, l_max: int, plan: MeshPlan
-    ) -> Array:
+    def _weight(self, sites: Sites, cell: Array, width: Array, l_max: int, plan: MeshPlan) -> Array:
         """(4π k_e/V) e^{−k²σ²}/(k² b̃²) [G, M1, M2, M3/2 + 1], zero outside the planned set."""
-        indices = frequencies(plan)
-        squared = squared_k(indices, reciprocal(cell))
-        rows = reciprocal(jnp.asarray(system.plan_cell))
-        shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(rows * rows, axis=-1), axis=-1)
-        receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
-        reach = squared_reach(shortest, jnp.minimum(width, receiver), self.accuracy, l_max)
-        inner, outer = (edge[:, None, None, None] for edge in reach)
+        # The set of waves and the taper at its edge belong to the plan, not to the cell as it is.
+        indices, rows = frequencies(plan), reciprocal(sites.plan_cell)
         planned = squared_k(indices, rows)
-        used = (planned < outer) & inside(indices, system.k_box)
-        safe = jnp.where(used, squared, 1.0)
-        factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
-        value = factor * fourier_factor(2.0 * safe, width) / safe * taper(planned, inner, outer)
-        return jnp.where(used, value * jnp.asarray(deconvolution(plan), cell.dtype), 0.0)
+        receiver, accuracy = self.narrowest_receiver, self.accuracy
+        count = inside(indices, sites.k_box)
+        share = planned_share(count, planned, rows, width, receiver, accuracy, l_max)
+        value = wave_weight(squared_k(indices, reciprocal(cell)), share, cell, width)
+        return value * jnp.asarray(deconvolution(plan), cell.dtype)
 
 
 @struct
-class MeshOperator:
+class MeshOperator(SitesOperator):
     """The reciprocal sum on a mesh for fixed geometry.
 
+    Receivers narrower than the density must be announced in the engine's narrowest_receiver.
+
     Attributes:
-        system: the batch.
+        sites: where the multipoles are.
         base: [N, 4] structure and first mesh point of every atom.
         scale: [N, 3, 3] 1/Å, from Cartesian derivatives to those per mesh spacing.
         offset: [N, 3] place of every atom past that point, in mesh spacings.
@@ -214,7 +201,7 @@ class MeshOperator:
         block: number of atoms spread at once.
     """
 
-    system: System
+    sites: Sites
     base: Array
     scale: Array
     offset: Array
@@ -227,86 +214,49 @@ class MeshOperator:
     narrowest_receiver: float = static()
     block: int = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
+    def _potential(self, charge: Array) -> Array:
         # The adjoint is the transpose of the very same map, so the operator is exactly symmetric.
         mesh, adjoint = jax.vjp(self._spread, charge)
         waves = jnp.fft.rfftn(mesh, axes=(1, 2, 3)) * self.weight
-        values = adjoint(self._field(waves))[0] - self._own(charge)
-        return felt_by_channels(values, multipoles)
+        return adjoint(self._field(waves))[0] - self._own(charge)
 
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure, by one transform.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            [G] eV.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
+    def _energy(self, charge: Array) -> Array:
+        """By one transform: ½ Σ_k w(k) |S(k)|² without the self-interaction."""
         waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3))
         # Only n3 >= 0 is stored; the others are complex conjugates.
         twice = jnp.asarray(np.where(np.arange(waves.shape[-1]) > 0, 2.0, 1.0), charge.dtype)
         square = jnp.real(waves) ** 2 + jnp.imag(waves) ** 2
-        reciprocal = jnp.sum(twice * self.weight * square, axis=(1, 2, 3))
-        own = graph_sum(jnp.sum(charge * self._own(charge), axis=-1), self.system)
-        return 0.5 * (reciprocal - own)
+        total = jnp.sum(twice * self.weight * square, axis=(1, 2, 3))
+        own = self.sites.sums(jnp.sum(charge * self._own(charge), axis=-1))
+        return 0.5 * (total - own)
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator. Receivers narrower than the
-        density must be announced in the engine's narrowest_receiver.
-
-        Raises:
-            ConfigError: if the mesh is too coarse for a receiver.
-        """
-        check_order(l_max)
-        check_components(multipoles, self.l_max)
         check_receivable(widths, self.narrowest_receiver)
-        squared = squared_k(frequencies(self.plan), reciprocal(jnp.asarray(self.system.cell)))
+        squared = squared_k(frequencies(self.plan), reciprocal(self.sites.cell))
         squared = jnp.where(self.weight > 0, squared, 0.0)
-        target = jnp.zeros((self.system.n_nodes, (l_max + 1) ** 2), self.weight.dtype)
-
-        def one_channel(charge: Array) -> Array:
-            waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
-            _, adjoint = jax.vjp(self._spread, target)
-            values = []
-            for width in widths:
-                # One of the two Gaussians of the weight is a receiver's.
-                change = jnp.exp(0.5 * squared * (self.width**2 - width**2))
-                received = adjoint(self._field(waves * change))[0]
-                if not self_interaction:
-                    received = received - on_site_response(charge, self.width, width, l_max)
-                values.append(received)
-            return self._masked(jnp.stack(values, axis=1))
-
-        return each_channel(one_channel, multipoles)
+        target = jnp.zeros((len(self.sites.mask), (l_max + 1) ** 2), self.weight.dtype)
+        waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
+        _, adjoint = jax.vjp(self._spread, target)
+        values = []
+        for width in widths:
+            # One of the two Gaussians of the weight is a receiver's.
+            change = jnp.exp(0.5 * squared * (self.width**2 - width**2))
+            received = adjoint(self._field(waves * change))[0]
+            if not self_interaction:
+                received = received - on_site_response(charge, self.width, width, l_max)
+            values.append(received)
+        return self._masked(jnp.stack(values, axis=1))
 
     def _field(self, waves: Array) -> Array:
         """The potential on the mesh, times its number of points."""
+        # JAX's inverse transform divides by the number of points; the sum over k does not.
         field = jnp.fft.irfftn(waves, s=self.plan.shape, axes=(1, 2, 3))
         return math.prod(self.plan.shape) * field
 
     def _masked(self, values: Array) -> Array:
-        mask = jnp.asarray(self.system.node_mask)
+        mask = self.sites.mask
         return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
     def _own(self, multipoles: Array) -> Array:
@@ -314,9 +264,10 @@ class MeshOperator:
 
     def _spread(self, multipoles: Array) -> Array:
         """The density on the mesh [G, M1, M2, M3], in e per point."""
+        # Each atom adds one window; points beyond the cell are a halo, folded back at the end.
         moments = self._moments(multipoles)
         halo = [n + self.plan.order - 1 for n in self.plan.shape]
-        start = jnp.zeros((self.system.n_graphs, *halo), moments.dtype)
+        start = jnp.zeros((len(self.sites.cell), *halo), moments.dtype)
         order = math.isqrt(multipoles.shape[1])
         higher = range(self.l_max + 1, order)
         more = (spline_weights(self.offset, self.plan.order, d) for d in higher)
@@ -350,6 +301,7 @@ def _places(positions: Array, inverse: Array, plan: MeshPlan) -> tuple[Array, Ar
     # Wrapped before scaling, so that float32 keeps its digits.
     fractional = fractional - jax.lax.stop_gradient(jnp.floor(fractional))
     scaled = fractional * jnp.asarray(plan.shape, positions.dtype)
+    # Rounding may bring a fraction to 1, which is past the last point.
     last = jnp.asarray(plan.shape, positions.dtype) - 1
     base = jnp.clip(jnp.floor(jax.lax.stop_gradient(scaled)), 0, last)
     return base, scaled - base

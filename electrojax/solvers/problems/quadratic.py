@@ -67,10 +67,10 @@ class QuadraticEnergy:
         forces = self.coulomb.potential(multipoles) + self._hard(multipoles) - self.drive
         forces = forces + field_potentials(self.field, multipoles)
         forces = forces.at[:, 0].add(at_atoms(reservoir(self.system), self.system))
-        return jnp.where(jnp.asarray(self.system.node_mask)[:, None], forces, 0.0)
+        return jnp.where(self.system.node_mask[:, None], forces, 0.0)
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
-        """Returns (A + H) v [N, M]; padding rows give v."""
+        """Returns (A + H) v [N, M]; on padding rows the curvature is the identity."""
         return self.coulomb.potential(direction) + self._hard(direction)
 
     def precondition(self, multipoles: Array) -> Callable[[Array], Array]:
@@ -81,7 +81,10 @@ class QuadraticEnergy:
         return block_inverse(self.diagonal_blocks())
 
     def size(self, residual: Array) -> Array:
-        """Returns the largest change [G] in e that would mend a residual atom by atom."""
+        """Returns a residual as a charge error per structure [G], in e.
+
+        max_i |r_i| / (H_ii + A_ii), multipoles divided by width^l.
+        """
         diagonal = jnp.diagonal(self.hardness, axis1=1, axis2=2) + self._on_site()
         return self.space.largest(residual / (diagonal * self.width ** degrees(residual)))
 
@@ -144,7 +147,7 @@ def quadratic_energy(
         system=system,
         coulomb=coulomb,
         hardness=hardness,
-        drive=jnp.where(jnp.asarray(system.node_mask)[:, None], drive, 0.0),
+        drive=jnp.where(system.node_mask[:, None], drive, 0.0),
         field=field_coupling(system, cutoff),
         constraint=charge_constraint(system, fragments),
         width=width,

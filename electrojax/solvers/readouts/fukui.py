@@ -40,6 +40,28 @@ def equilibrated(
     return multipoles.at[:, :, 0].add(weights * at_atoms(missing, system))
 
 
+def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
+    """Returns multipoles whose charges sum to the total charge of each structure.
+
+    q_i ← q_i + f_i (Q − Σ_j q_j) with f_i = softplus(logit_i) / Σ_j softplus(logit_j): positive
+    weights, so the denominator cannot vanish.
+
+    Args:
+        multipoles: [N, M] e·Å^l.
+        logits: [N] unconstrained Fukui weights.
+        system: the batch, with ``total_charge`` [G] in e.
+
+    Returns:
+        [N, M]; padding stays zero.
+    """
+    fukui = jax.nn.softplus(logits) * system.node_mask
+    missing = system.total_charge - graph_sum(multipoles[:, 0], system)
+    total = graph_sum(fukui, system)
+    per_graph = missing / jnp.where(total > 0, total, 1.0)
+    shift = fukui * per_graph[system.node_graph]
+    return multipoles.at[:, 0].add(shift)
+
+
 def fukui_weights(raw: Array, system: System, kind: Fukui) -> Array:
     """Returns weights f [N, C] with Σ_i f_i = 1 in each structure, zero on padding.
 
@@ -51,7 +73,7 @@ def fukui_weights(raw: Array, system: System, kind: Fukui) -> Array:
         system: the batch.
         kind: the form of the weights.
     """
-    mask = jnp.asarray(system.node_mask)[:, None]
+    mask = system.node_mask[:, None]
     form = _positive if kind == "positive" else _signed
     return form(jnp.where(mask, raw, 0.0), mask, system)
 
@@ -61,7 +83,7 @@ def _positive(raw: Array, mask: Array, system: System) -> Array:
     small = raw < _LINEAR_BELOW
     positive = jax.nn.softplus(jnp.where(small, 0.0, raw))
     logarithms = jnp.where(small, raw, jnp.log(positive))
-    graph = jnp.asarray(system.node_graph)
+    graph = system.node_graph
     largest = jax.ops.segment_max(jnp.where(mask, logarithms, -jnp.inf), graph, system.n_graphs)
     largest = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
     relative = jnp.where(mask, logarithms - at_atoms(largest, system), 0.0)
@@ -97,9 +119,9 @@ def channel_charges(system: System, channels: int) -> Array:
         system: the batch, with total_charge [G] e and multiplicity [G].
         channels: 1, or 2 for spin up and down.
     """
-    charge = jnp.asarray(system.total_charge)
+    charge = system.total_charge
     if channels == 1:
         return charge[:, None]
-    unpaired = jnp.asarray(system.multiplicity) - 1.0
+    unpaired = system.multiplicity - 1.0
     # Padding structures have multiplicity 1 and no charge: nothing.
     return jnp.stack([0.5 * (charge - unpaired), 0.5 * (charge + unpaired)], axis=1)
