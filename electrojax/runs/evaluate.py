@@ -175,9 +175,9 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
-    given = {name for name in frame.given if name in INPUTS}
-    for name in given | ({"external_field"} if np.any(frame.external_field) else set()):
-        _store(atoms, DEFAULT_KEYS[name], INPUTS[name].axis, np.asarray(getattr(frame, name)))
+    for name, row in INPUTS.items():
+        if name in frame.given or (name == "external_field" and np.any(frame.external_field)):
+            _store(atoms, row.key, row.axis, np.asarray(getattr(frame, name)))
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
