@@ -1,10 +1,45 @@
-"""Writing files whole or not at all."""
+"""Looking for files, reading them within limits, writing them whole or not at all."""
 
+import errno
 import os
+import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from electrojax.errors import DataError
+
+IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What the system says of a path that no file has."""
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Returns whether a path leads to a file; one that is no path at all leads nowhere.
+
+    Raises:
+        DataError: if it cannot be looked up, such as in a folder of somebody else.
+    """
+    return _looked_up(path, stat.S_ISREG)
+
+
+def is_folder(path: str | os.PathLike) -> bool:
+    """Returns whether a path leads to a folder, likewise.
+
+    Raises:
+        DataError: if it cannot be looked up.
+    """
+    return _looked_up(path, stat.S_ISDIR)
+
+
+def _looked_up(path: str | os.PathLike, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(os.stat(path).st_mode)
+    except ValueError:  # a NUL, or a character that file names cannot hold
+        return False
+    except OSError as error:
+        if error.errno in IMPOSSIBLE:
+            return False
+        raise DataError(f"{path}: cannot be looked up ({error.strerror})") from error
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from electrojax.config.document import Entry, Location, Position
 from electrojax.config.schema import KindOptions, Section
 from electrojax.errors import ConfigError
+from electrojax.text import cut
 
 Blocks = list[type[BaseModel]]
 
@@ -167,12 +168,11 @@ def show(value: Any) -> str:
     """Returns a value as it would be written in the file, cut to a readable length."""
     if value is None:
         return "nothing (null)"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(json.dumps(value, ensure_ascii=False, default=str), 60)
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(cut(word), known, n=1)
     return f'; did you mean "{near[0]}"?' if near else f"; known here: {', '.join(known)}"
 
 

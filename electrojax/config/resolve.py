@@ -16,6 +16,7 @@ from electrojax.config.layers import ConfigFile, find_file, read_layers
 from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
+from electrojax.files import is_file
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class LoadedRun:
         missing = [
             self.provenance.problem(key, f"no such file: {path}")
             for key, path in self.data_files()
-            if not path.is_file()
+            if not is_file(path)
         ]
         if missing:
             raise config_error(missing)

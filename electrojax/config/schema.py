@@ -4,8 +4,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from electrojax.config.model_schema import Coulomb, Density, KindOptions, Model
-from electrojax.config.sections import FilePath, PositiveFloat, PositiveInt, Section, misplaced
+from electrojax.models.schema import Coulomb, Density, KindOptions, Model
+from electrojax.sections import (
+    FilePath,
+    FolderName,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Seed,
+    misplaced,
+)
 
 __all__ = [
     "Coulomb",
@@ -45,8 +53,7 @@ Label = Literal[
 class Run(Section):
     """Where the results go, and what makes the run repeatable."""
 
-    name: str = Field(
-        pattern=r"^[^\s/\\.][^/\\]*$",
+    name: FolderName = Field(
         description="name of the run folder; the file's own name where none is given",
     )
     dir: FilePath = Field(
@@ -54,8 +61,8 @@ class Run(Section):
         description="folder that holds run folders; a relative path starts at this file, "
         "and the default at the current directory",
     )
-    seed: int = Field(
-        default=0, ge=0, description="seed of the initial parameters, splits and shuffling"
+    seed: Seed = Field(
+        default=0, description="seed of the initial parameters, splits and shuffling"
     )
     precision: Literal["float32", "float64"] = Field(
         default="float32", description="dtype of the parameters and of the computation"
@@ -122,7 +129,7 @@ class AtomEnergies(Section):
         description="least_squares fits one energy per element to the training set, as the "
         "smallest correction to `given`; given takes them as they are",
     )
-    given: dict[str, float] = Field(
+    given: dict[str, Annotated[float, Field(ge=-1e7, le=1e7)]] = Field(
         default={},
         description="energy of the isolated atom by element, eV; alone it implies mode given",
     )
@@ -149,15 +156,18 @@ class AtomEnergies(Section):
 class Batching(Section):
     """How many structures are computed at once, and in how many array shapes."""
 
-    edges: PositiveInt | None = Field(
+    edges: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None,
         description="most edges (neighbour pairs) in a batch; no bound where not given",
     )
     graphs: PositiveInt | None = Field(
         default=None, description="most structures in a batch; 8 where neither bound is given"
     )
-    buckets: PositiveInt = Field(
-        default=1, description="array shapes that batches are padded to; each is compiled once"
+    buckets: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="array shapes that batches are padded to; each is compiled once",
     )
 
     @model_validator(mode="before")
@@ -198,58 +208,50 @@ class Data(Section):
         return self
 
 
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+"""Of a term of the loss."""
+
+
 class Loss(Section):
     """Weights of the terms of the loss; a term with weight 0 is off, a missing label is masked."""
 
-    energy: float = Field(
-        default=0.0, ge=0, description="squared energy error per atom, (eV/atom)²"
+    energy: Weight = Field(default=0.0, description="squared energy error per atom, (eV/atom)²")
+    forces: Weight = Field(default=0.0, description="squared force error, (eV/Å)²")
+    stress: Weight = Field(
+        default=0.0, description="squared error of the stress of periodic cells, (eV/Å³)²"
     )
-    forces: float = Field(default=0.0, ge=0, description="squared force error, (eV/Å)²")
-    stress: float = Field(
-        default=0.0, ge=0, description="squared error of the stress of periodic cells, (eV/Å³)²"
-    )
-    dipole: float = Field(
-        default=0.0, ge=0, description="squared error of the total dipole, (e·Å)²"
-    )
-    polarization: float = Field(
+    dipole: Weight = Field(default=0.0, description="squared error of the total dipole, (e·Å)²")
+    polarization: Weight = Field(
         default=0.0,
-        ge=0,
         description="squared error of the polarisation, modulo e times lattice vectors, (e·Å)²",
     )
-    polarizability: float = Field(
-        default=0.0, ge=0, description="squared error of the polarisability, (e·Å²/V)²; costly"
+    polarizability: Weight = Field(
+        default=0.0, description="squared error of the polarisability, (e·Å²/V)²; costly"
     )
-    born_charges: float = Field(
-        default=0.0, ge=0, description="squared error of the Born charges, e²; costly"
+    born_charges: Weight = Field(
+        default=0.0, description="squared error of the Born charges, e²; costly"
     )
-    charges: float = Field(default=0.0, ge=0, description="squared error of atomic charges, e²")
-    multipoles: float = Field(
-        default=0.0, ge=0, description="squared error of multipoles, (e·Å^l)²"
-    )
-    fermi_level: float = Field(
-        default=0.0, ge=0, description="squared error of the Fermi level, eV²"
-    )
-    total_charge: float = Field(
+    charges: Weight = Field(default=0.0, description="squared error of atomic charges, e²")
+    multipoles: Weight = Field(default=0.0, description="squared error of multipoles, (e·Å^l)²")
+    fermi_level: Weight = Field(default=0.0, description="squared error of the Fermi level, eV²")
+    total_charge: Weight = Field(
         default=0.0,
-        ge=0,
         description="squared deviation of the charges' sum from total_charge per atom, (e/atom)²",
     )
 
-    level_slope: float = Field(
-        default=0.0, ge=0, description="squared positive part of dQ/dmu, (e²/eV)²; solver scf only"
+    level_slope: Weight = Field(
+        default=0.0, description="squared positive part of dQ/dmu, (e²/eV)²; solver scf only"
     )
-    stability: float = Field(
+    stability: Weight = Field(
         default=0.0,
-        ge=0,
         description="squared excess of the largest |eigenvalue| of the linearised map over 0.9; "
         "solver scf only, costly",
     )
-    last_step: float = Field(
-        default=0.0, ge=0, description="squared change by one more update, e²; solver scf only"
+    last_step: Weight = Field(
+        default=0.0, description="squared change by one more update, e²; solver scf only"
     )
-    legendre_gap: float = Field(
+    legendre_gap: Weight = Field(
         default=0.0,
-        ge=0,
         description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. For fixed potentials: "
         "without it, or energy functional, forces there depend on where levels happen to start",
     )
@@ -265,10 +267,13 @@ class Stage(Section):
     """A stretch of training with one learning rate schedule and one loss."""
 
     name: str = Field(
-        default="train", min_length=1, description="name of the stage in logs and plots"
+        default="train",
+        min_length=1,
+        max_length=200,
+        description="name of the stage in logs and plots",
     )
     epochs: PositiveInt = Field(description="passes over the training set")
-    learning_rate: PositiveFloat = Field(default=0.01, description="largest step size")
+    learning_rate: float = Field(default=0.01, ge=1e-9, le=1e3, description="largest step size")
     schedule: Literal["constant", "cosine", "exponential"] = Field(
         default="cosine",
         description="cosine and exponential lower the learning rate to its `final` share",
@@ -306,7 +311,7 @@ class Optimizer(Section):
         description="largest norm of the gradient, longer ones are shortened; null: no limit",
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="decay rate of the weights, adamw only"
+        default=0.0, ge=0, le=1e3, description="decay rate of the weights, adamw only"
     )
 
     @model_validator(mode="after")

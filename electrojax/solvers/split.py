@@ -56,8 +56,8 @@ class SplitCharges(nn.Module):
         "formal: total_charge must be the sum of the formal charges; total: what it has beyond "
         "them is spread over the atoms with learned positive weights",
     )
-    channels: int = option(16, "of the transfer network", positive=True)
-    bessel: int = option(8, "radial functions of the transfer network", positive=True)
+    channels: int = option(16, "of the transfer network", positive=True, maximum=4096)
+    bessel: int = option(8, "radial functions of the transfer network", positive=True, maximum=1000)
     l_max: int = runtime(0, "highest multipole order of the density")
     width: float = runtime(1.5, "width of the Gaussians, Å")
     cutoff: float = runtime(5.0, "length of the longest edges, Å")
