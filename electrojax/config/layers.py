@@ -136,8 +136,8 @@ def find_beside(name: Entry, file: ConfigFile, path: str) -> ConfigFile:
         hint = (
             f'; did you mean "{near[0]}"?' if near else f"; shipped: {', '.join(shipped_configs())}"
         )
-        place = f"no file {cut(str(wanted))} beside {file.source} or among the shipped configurations"
-        raise ConfigError(f"{name.position}  {path}   {place}{hint}")
+        place = f"beside {file.source} or among the shipped configurations"
+        raise ConfigError(f"{name.position}  {path}   no file {cut(str(wanted))} {place}{hint}")
     return found
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.runs.build import configure_precision
-from electrojax.runs.train import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import DEFAULT_KEYS, unread_names, write_frames
@@ -21,6 +19,8 @@ from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.models.prediction import has_spin
+from electrojax.runs.build import configure_precision
+from electrojax.runs.train import save_parity_plots
 from electrojax.system.types import LABELS, Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step

@@ -70,9 +70,12 @@ def test_every_number_has_both_bounds_within_single_precision(name: str) -> None
             found = limits(metadata)
             low = found.get("ge", found.get("gt"))
             high = found.get("le", found.get("lt"))
-            if low is None or high is None or max(abs(low), abs(high)) > 1e30:
-                unbounded.add(path)
-            elif number is int and not -(2**63) <= low <= high <= 2**63:
+            if (
+                low is None
+                or high is None
+                or max(abs(low), abs(high)) > 1e30
+                or (number is int and not -(2**63) <= low <= high <= 2**63)
+            ):
                 unbounded.add(path)
     assert counted >= (3 if name == "range" else 10)
     assert not unbounded
