@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from electrojax.data import extxyz, hdf5
+from electrojax.data.datasets import resolve_source
 from electrojax.system.types import Frame
 
 
@@ -16,7 +17,7 @@ def read_frames(
     """Returns every structure of a file with its labels and inputs, in file order.
 
     Args:
-        path: HDF5 if it ends in .h5 or .hdf5, else extxyz, gzipped or not.
+        path: HDF5 if it ends in .h5 or .hdf5, else extxyz, gzipped or not; or ``builtin:NAME``.
         keys: an extxyz file's name of each label and input; HDF5 has fixed names.
         require: labels or inputs that every structure must have.
         where: the place in a configuration where an option was written; messages point there.
@@ -27,5 +28,6 @@ def read_frames(
         DataError: if the file is missing, damaged or empty, lacks what is required, or holds a
             value that has a wrong shape or is not finite.
     """
+    path = resolve_source(os.fspath(path))
     read = hdf5.read_hdf5 if hdf5.is_hdf5(path) else extxyz.read_frames
     return read(path, keys, require, where)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import time
@@ -48,17 +49,25 @@ MAY_CHANGE = ("run", "steps", "checkpoint_every", "stop")
 """Keys that a resumed run may give other values."""
 
 
-def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) -> None:
-    """Simulates what an md file describes.
+def run_md(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    resume: str = "never",
+    report: Reporter = print,
+) -> Path:
+    """Simulates what an md file describes; ``electrojax md``.
 
     Positions and velocities are integrated in double precision whatever the model's precision, so
     that their rounding does not heat the system.
 
     Args:
         path: the md file.
-        overrides: ``KEY=VALUE`` texts of the command line.
+        overrides: ``KEY=VALUE`` texts, such as ``steps=1000``.
         resume: ``auto`` or ``never``.
         report: receives lines of text.
+
+    Returns:
+        The run folder: trajectory, ``thermo.jsonl`` and plots.
 
     Raises:
         ConfigError, DataError: before anything is written, or if a file cannot be written later.
@@ -75,6 +84,7 @@ def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) 
         _refuse_used(job, resume)
         with lock_folder(_made(job.folder)):
             _simulate_locked(loaded, job, warnings, report)
+    return job.folder
 
 
 def _simulate_locked(loaded: LoadedMd, job: Job, warnings: Sequence[str], report: Reporter) -> None:
