@@ -1,13 +1,25 @@
 """Looking for files, reading them within limits, writing them whole or not at all."""
 
 import errno
+import io
+import json
+import math
 import os
 import stat
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
 
 from electrojax.errors import DataError
+from electrojax.text import cut, visible
 
 IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What the system says of a path that no file has."""
@@ -72,3 +84,146 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
             f"{path}: could not be written ({error.strerror}); nothing was left behind, "
             "free some space or choose another folder"
         ) from error
+
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+"""What readers of zip, npy, JSON and YAML raise at damaged content; RuntimeError for what they do
+not know, such as a password, and where JSON is nested too deeply."""
+
+
+def read_bounded(path: str | os.PathLike, most: int) -> bytes:
+    """Returns the content of a file that may not have more than so many bytes.
+
+    Raises:
+        DataError: if it is missing, unreadable, no file, or longer.
+    """
+    if not is_file(path):
+        raise DataError(f"{path}: no such file")
+    try:
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > most:
+        raise DataError(f"{path}: has more than {most} bytes, which no file of its kind has")
+    return content
+
+
+def read_mapping(path: str | os.PathLike, most: int = 2**24) -> dict[str, Any]:
+    """Returns what a JSON or YAML file that electrojax wrote holds, by its suffix.
+
+    Aliases and tags of YAML, which electrojax never writes, are refused.
+
+    Raises:
+        DataError: if it is missing, damaged or holds something else than keys with values.
+    """
+    content, name = read_bounded(path, most), Path(path).name
+    try:
+        text = content.decode()
+        plain = json.loads(text) if name.endswith(".json") else _plain_yaml(text)
+    except (*DAMAGE, yaml.YAMLError) as error:
+        raise DataError(f"{path}: is damaged ({first_line(error)})") from error
+    if not isinstance(plain, dict) or not all(isinstance(key, str) for key in plain):
+        raise DataError(f"{path}: is damaged (needed keys with values)")
+    return plain
+
+
+def _plain_yaml(text: str) -> Any:
+    loader = _PlainLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """A SafeLoader of YAML without aliases, which share memory here and explode elsewhere."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("has an alias")
+        return super().compose_node(parent, index)
+
+
+def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Returns a member of a zip that may not have more than so many bytes.
+
+    What the archive says of the size is not believed: reading stops there.
+
+    Raises:
+        ValueError: if it has more.
+        KeyError: if there is no such member.
+    """
+    with archive.open(name) as member:
+        content = member.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{name} has more than {most} bytes")
+    return content
+
+
+def array_header(content: bytes) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns shape and dtype of an array in the format npy, before memory is taken for it.
+
+    Raises:
+        ValueError: if it is none, holds Python objects, or its bytes do not fit its shape.
+    """
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"npy format {version} is not known")
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, _, dtype = read[version[0]](file)
+    if dtype.hasobject or dtype.itemsize == 0 or dtype.names is not None:
+        raise ValueError(f"its elements are {dtype}, not numbers")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"its bytes do not fit its shape {shape}")
+    return shape, dtype
+
+
+def read_arrays(path: str | os.PathLike, ratio: int = 200) -> dict[str, np.ndarray]:
+    """Returns the arrays of an npz archive that electrojax wrote.
+
+    Args:
+        path: the file.
+        ratio: the largest compression; small archives may unpack to 64 MiB.
+
+    Raises:
+        DataError: if it is missing, damaged, holds objects, or unpacks to more.
+    """
+    if not is_file(path):
+        raise DataError(f"{path}: no such file")
+    try:
+        left = max(2**26, ratio * os.path.getsize(path))
+        arrays = {}
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                content = read_member(archive, name, left)
+                array_header(content)
+                left -= len(content)
+                array = np.load(io.BytesIO(content), allow_pickle=False)
+                arrays[name.removesuffix(".npy")] = array
+    except DAMAGE as error:
+        raise DataError(f"{path}: is damaged ({first_line(error)})") from error
+    return arrays
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what an error says, in one line of readable length, or the name of its kind."""
+    said = " ".join(str(error).split())
+    return cut(visible(said)) if said else type(error).__name__

@@ -1,25 +1,42 @@
 """model.ejx: a zip of JSON and arrays that holds a trained model. Data only, no code."""
 
+import dataclasses
 import io
 import json
+import math
 import os
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.errors import ConfigError, DataError
+from electrojax.files import (
+    DAMAGE,
+    array_header,
+    first_line,
+    is_file,
+    read_member,
+    write_whole,
+)
+from electrojax.models.manifest import Manifest, read_manifest
 from electrojax.models.potential import Potential, assemble
 from electrojax.system.composition import symbols
-from electrojax.system.types import Statistics
+from electrojax.text import cut
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+
+MOST_MANIFEST, MOST_HEADER = 2**24, 2**14
+"""Bytes of the manifest, and of the head of an array."""
+
+SUMMARY = ("file", "format", "solver", "backbone", "density", "coulomb", "precision", "elements",
+           "atomic_energies", "parameters")  # fmt: skip
+"""What a summary says by itself, whatever the file's own notes are called."""
 
 
 def save(
@@ -40,7 +57,7 @@ def save(
         "format": FORMAT,
         "model": potential.config,
         "precision": potential.precision,
-        "statistics": asdict(potential.statistics),
+        "statistics": dataclasses.asdict(potential.statistics),
         "parameters": sorted(arrays),
         "info": dict(info or {}),
     }
@@ -56,63 +73,91 @@ def load(path: str | os.PathLike) -> Potential:
     """Returns the potential that a bundle holds, with its parameters.
 
     Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format.
+        DataError: if the file is missing, damaged, not a bundle or of a newer format, or its
+            parameters are not those of its model or not finite.
     """
-    manifest, params = read(path)
-    statistics = _statistics(manifest["statistics"])
-    return assemble(manifest["model"], statistics, manifest["precision"], params)
+    with _opened(path) as (manifest, archive):
+        config = manifest.model.model_dump(mode="json")
+        model = assemble(config, manifest.fitted(), manifest.precision)
+        shapes = _checked_shapes(model, manifest)
+        arrays = {
+            name: _array(archive, index, name, model.dtype, shapes[name])
+            for index, name in enumerate(manifest.parameters)
+        }
+    return dataclasses.replace(model, params=unflatten_dict(arrays, sep="/"))
 
 
-def read(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
-    """Returns the manifest and the parameter tree of a bundle.
-
-    Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format.
-    """
-    path = Path(path)
-    if not path.is_file():
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[Manifest, zipfile.ZipFile]]:
+    """The manifest of a bundle and the archive of its arrays; what damage raises is a DataError."""
+    if not is_file(path):
         raise DataError(f"{path}: no such model file; needed a model.ejx written by electrojax")
     try:
         with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
-            if manifest.get("format") != FORMAT:
-                raise DataError(
-                    f"{path}: model format {manifest.get('format')}, this version reads {FORMAT}; "
-                    "use the electrojax version that wrote it"
-                )
-            arrays = {
-                name: np.load(io.BytesIO(archive.read(f"parameters/{i}.npy")), allow_pickle=False)
-                for i, name in enumerate(manifest["parameters"])
-            }
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+            content = read_member(archive, MANIFEST, MOST_MANIFEST)
+            _check_format(path, json.loads(content))
+            yield read_manifest(content), archive
+    except (*DAMAGE, ConfigError) as error:
         raise DataError(
-            f"{path}: not an electrojax model, or a damaged one ({error}); "
+            f"{path}: not an electrojax model, or a damaged one ({first_line(error)}); "
             "needed a model.ejx written by electrojax"
         ) from error
-    return manifest, unflatten_dict(arrays, sep="/")
+
+
+def _check_format(path: str | os.PathLike, plain: Any) -> None:
+    written = plain.get("format")
+    if written != FORMAT:
+        raise DataError(
+            f"{path}: model format {cut(repr(written), 20)}, this version reads {FORMAT}; use the "
+            "electrojax version that wrote it"
+        )
+
+
+def _checked_shapes(model: Potential, manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's parameters, which are those that the manifest lists."""
+    shapes = model.parameter_shapes()
+    if differing := sorted(shapes.keys() ^ set(manifest.parameters)):
+        kind = "missing" if differing[0] in shapes else "not one of this model"
+        raise ValueError(f"parameter {differing[0]} is {kind}")
+    return shapes
+
+
+def _array(
+    archive: zipfile.ZipFile, index: int, name: str, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
+    """A parameter, which has the shape and dtype of the model, and finite elements."""
+    size = math.prod(shape) * dtype.itemsize
+    content = read_member(archive, f"parameters/{index}.npy", size + MOST_HEADER)
+    got = array_header(content)
+    if got != (shape, dtype):
+        raise ValueError(
+            f"parameter {name} has shape {got[0]} and {got[1]}, not {shape} and {dtype}"
+        )
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"parameter {name} is not finite")
+    return array
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
     """Returns a summary of a bundle: its model, elements, number of parameters and history.
 
     Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format.
+        DataError: if the file is missing, damaged, not a bundle or of a newer format, or its
+            parameters are not those of its model or not finite.
     """
-    manifest, params = read(path)
-    statistics = _statistics(manifest["statistics"])
-    arrays = flatten_dict(params, sep="/")
+    model = load(path)
+    with _opened(path) as (manifest, _):
+        info = manifest.info
     return {
         "file": str(path),
-        "format": manifest["format"],
-        "solver": manifest["model"]["solver"],
-        "backbone": manifest["model"]["backbone"],
-        "density": manifest["model"]["density"],
-        "coulomb": manifest["model"]["coulomb"],
-        "precision": manifest["precision"],
-        "elements": symbols(statistics.numbers),
-        "atomic_energies": list(statistics.atomic_energies),
-        "parameters": int(sum(np.size(a) for a in arrays.values())),
-        **manifest["info"],
+        "format": manifest.format,
+        **{name: model.config[name] for name in ("solver", "backbone", "density", "coulomb")},
+        "precision": manifest.precision,
+        "elements": symbols(model.statistics.numbers),
+        "atomic_energies": list(model.statistics.atomic_energies),
+        "parameters": int(sum(np.size(a) for a in jax.tree.leaves(model.params))),
+        **{name: value for name, value in info.items() if name not in SUMMARY},
     }
 
 
@@ -120,14 +165,3 @@ def _npy(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(array), allow_pickle=False)
     return buffer.getvalue()
-
-
-def _statistics(plain: Mapping[str, Any]) -> Statistics:
-    """Rebuilds Statistics from JSON, where tuples have become lists."""
-    values: dict[str, Any] = {
-        name: tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        if isinstance(value, list)
-        else value
-        for name, value in plain.items()
-    }
-    return Statistics(**values)
