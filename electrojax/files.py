@@ -25,6 +25,9 @@ IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.ENOENT, errno.ENOTDIR, err
 """What the system says of a path that no file has."""
 
 
+NO_FILE = "it is a link or no file; remove it"
+
+
 def is_file(path: str | os.PathLike) -> bool:
     """Returns whether a path leads to a file; one that is no path at all leads nowhere.
 
@@ -52,6 +55,41 @@ def _looked_up(path: str | os.PathLike, kind: Callable[[int], bool]) -> bool:
         if error.errno in IMPOSSIBLE:
             return False
         raise DataError(f"{path}: cannot be looked up ({error.strerror})") from error
+
+
+def open_own(path: str | os.PathLike, flags: int, mode: int = 0o644) -> int:
+    """Returns the descriptor of a file that has this name alone, as `os.open` does.
+
+    A link put into a run folder by somebody else would lead what is written into another file, and
+    a pipe would wait for ever.
+
+    Raises:
+        OSError: also if the path is a link, a second name of a file, or no file.
+    """
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a pipe nobody reads
+            raise OSError(error.errno, NO_FILE) from error
+        raise
+    state = os.fstat(handle)
+    if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1:
+        os.set_blocking(handle, True)
+        return handle
+    os.close(handle)
+    raise OSError(errno.EMLINK, NO_FILE)
+
+
+def append(path: str | os.PathLike, content: bytes) -> None:
+    """Appends to a file and sees it onto the disk; the file is made if it does not exist.
+
+    Raises:
+        OSError: if it cannot be written, or is a link.
+    """
+    with os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
@@ -85,6 +123,9 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
             "free some space or choose another folder"
         ) from error
 
+
+MOST_RECORDS = 2**29
+"""Bytes of a file of JSON lines: a million of them."""
 
 DAMAGE = (
     OSError,
@@ -159,6 +200,37 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("has an alias")
         return super().compose_node(parent, index)
+
+
+def read_records(path: str | os.PathLike, strict: bool = False) -> list[dict[str, Any]]:
+    """Returns the objects of a file of JSON lines; what a killed process left torn is left out.
+
+    Args:
+        path: the file; one that does not exist has no records.
+        strict: whether other lines that are no objects are damage; else they are left out too.
+
+    Raises:
+        DataError: if it cannot be read, or for damage.
+    """
+    if not is_file(path):
+        return []
+    records = []
+    lines = read_bounded(path, MOST_RECORDS).split(b"\n")
+    for number, line in enumerate(lines, 1):
+        record = _json(line)
+        if isinstance(record, dict):
+            records.append(record)
+        elif strict and number < len(lines):
+            raise DataError(f"{path}:{number}: is damaged (no JSON record)")
+    return records
+
+
+def _json(text: bytes) -> Any:
+    """The value of a JSON text; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
