@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from electrojax.data import extxyz, hdf5
 from electrojax.data.datasets import resolve_source
+from electrojax.errors import ConfigError
 from electrojax.system.types import Frame
 
 
@@ -31,3 +32,18 @@ def read_frames(
     path = resolve_source(os.fspath(path))
     read = hdf5.read_hdf5 if hdf5.is_hdf5(path) else extxyz.read_frames
     return read(path, keys, require, where)
+
+
+def parse_keys(texts: Sequence[str]) -> dict[str, str]:
+    """Returns the names of labels in a file, by label, from ``LABEL=NAME`` texts.
+
+    Raises:
+        ConfigError: if a text is not of that form.
+    """
+    parsed = {}
+    for text in texts:
+        label, equals, name = text.partition("=")
+        if not (label and equals and name):
+            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
+        parsed[label] = name
+    return parsed

@@ -14,8 +14,8 @@ from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import DEFAULT_KEYS, unread_names, write_frames
 from electrojax.data.hdf5 import PER_ATOM_PREDICTIONS, is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
-from electrojax.data.reader import read_frames
-from electrojax.errors import ConfigError, ConvergenceError, DataError
+from electrojax.data.reader import parse_keys, read_frames
+from electrojax.errors import ConvergenceError, DataError
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -77,7 +77,7 @@ def evaluate_file(
             is one of those read; nothing is written then.
         ConvergenceError: if a prediction is not finite; nothing is written either.
     """
-    source, named = resolve_source(data), _parsed(keys)
+    source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
         _refuse_input(option, target, (model_file, source))
     model = bundle.load(model_file)
@@ -230,13 +230,3 @@ def _store(atoms: Any, name: str, axis: str, value: np.ndarray) -> None:
         atoms.arrays[name] = value.reshape(len(atoms), -1) if value.ndim > 1 else value
     else:
         atoms.info[name] = value.item() if value.ndim == 0 else value
-
-
-def _parsed(keys: Sequence[str]) -> dict[str, str]:
-    parsed = {}
-    for text in keys:
-        label, equals, name = text.partition("=")
-        if not (label and equals and name):
-            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
-        parsed[label] = name
-    return parsed

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +23,6 @@ from electrojax.interruption import StartUp
 from electrojax.locking import lock_folder
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
-from electrojax.runs.folder import PACKAGES, _commit, _version
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
@@ -127,16 +124,8 @@ def _made(folder: Path) -> Path:
 
 def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     """Writes the configuration and the environment into the run folder."""
-    import electrojax
-
     environment = {
-        "electrojax": electrojax.__version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "command": sys.argv,
+        **software(),
         "data": {name: job.identity[name] for name in ("model", "start")},
         "warnings": list(warnings),
     }
