@@ -128,15 +128,13 @@ def _array(
     """A parameter, which has the shape and dtype of the model, and finite elements."""
     size = math.prod(shape) * dtype.itemsize
     content = read_member(archive, f"parameters/{index}.npy", size + MOST_HEADER)
-    got = array_header(content)
-    if got != (shape, dtype):
-        raise ValueError(
-            f"parameter {name} has shape {got[0]} and {got[1]}, not {shape} and {dtype}"
-        )
+    got, kind = array_header(content)
+    if got != shape or kind not in (dtype, np.float32):
+        raise ValueError(f"parameter {name} has shape {got} and {kind}, not {shape} and {dtype}")
     array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     if not np.all(np.isfinite(array)):
         raise ValueError(f"parameter {name} is not finite")
-    return array
+    return array.astype(dtype)
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
