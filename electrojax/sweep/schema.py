@@ -103,8 +103,8 @@ class LocalExecutor(Executor):
     def _private_dashboard(self) -> Self:
         if self.dashboard is None:
             return self
-        host, _, port = self.dashboard.rpartition(":")
-        if not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+        host, colon, port = self.dashboard.rpartition(":")
+        if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
             raise misplaced("dashboard", f"must be HOST:PORT, such as {LOOPBACK}:8787")
         if not self.public_dashboard and not is_loopback(host):
             message = (

@@ -66,8 +66,8 @@ HOSTILE = '=cmd|"/c calc"!A1 <script>alert(1)</script> [a](javascript:b) `x`\n\x
 
 @pytest.fixture
 def hostile():
-    cell = Statistic(-1.0, None, 1)
-    return Table(HOSTILE, [Column(HOSTILE)], [HOSTILE, "+1", "-1", "@a", "plain"], [1] * 5, [[cell]] * 5)  # fmt: skip
+    labels, cells = [HOSTILE, "+1", "-1", "@a", "plain"], [[Statistic(-1.0, None, 1)]] * 5
+    return Table(HOSTILE, [Column(HOSTILE)], labels, [1] * 5, cells)
 
 
 def test_markdown_shows_hostile_names_as_text(hostile):
