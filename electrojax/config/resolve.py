@@ -17,6 +17,7 @@ from electrojax.config.problems import Problem, as_written, blocks_in, config_er
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
 from electrojax.files import is_file
+from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,6 @@ def complete_model(section: Mapping[str, Any], tables: Tables | None = None) -> 
         raise config_error(schema_problems(error, root, model, flat=False)) from None
 
 
-_ALWAYS = ("energy", "forces", "stress")
-"""What every model predicts."""
-
-
 def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
     """Yields the losses of labels that the solver does not predict, by its class's `provides`."""
     kind = config.model.solver.kind
@@ -153,13 +150,10 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
         return
     provides = (*provides, *getattr(tables.solvers[kind], "diagnoses", ()))
     if "polarization" in provides:  # what has one answers to a field
-        from electrojax.models.responses import RESPONSES
-
         provides = (*provides, *RESPONSES)
     for index, stage in enumerate(config.train.stages):
-        for term in type(stage.loss).model_fields:
-            needed = "charges" if term == "total_charge" else term
-            if getattr(stage.loss, term) and needed not in (*_ALWAYS, *provides):
+        for term, needed in REQUIRES.items():
+            if getattr(stage.loss, term) and needed not in (*ALWAYS, *provides):
                 location = ("train", "stages", index, "loss", term)
                 message = f'solver kind "{kind}" predicts no {term}; drop this weight'
                 yield Problem(root.nearest(location).position, as_written(location, flat), message)

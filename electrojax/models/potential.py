@@ -39,6 +39,7 @@ from electrojax.system.batching import (
 )
 from electrojax.system.composition import check_determined
 from electrojax.system.neighbors import complete_cell
+from electrojax.system.quantities import ALWAYS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
 
 TYPICAL = 32
@@ -55,7 +56,7 @@ class Potential:
         statistics: species table, atomic energies and scales.
         config: the ``model`` section of the configuration, every default written out.
         precision: ``float32`` or ``float64``.
-        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
+        responses: what to predict beside, any of ``electrojax.system.quantities.RESPONSES``.
     """
 
     network: PotentialNetwork
@@ -85,7 +86,7 @@ class Potential:
         """The labels that this model predicts."""
         solver = self.network.solver
         told = getattr(solver, "diagnostics", ())
-        return ("energy", "forces", "stress", *solver.provides, *self.responses, *told)
+        return (*ALWAYS, *solver.provides, *self.responses, *told)
 
     def responding(self, responses: Sequence[str]) -> "Potential":
         """Returns the potential that also predicts ``born_charges`` or ``polarizability``.
