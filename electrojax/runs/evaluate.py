@@ -15,7 +15,7 @@ from electrojax.data.extxyz import unread_names, write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import parse_keys, read_frames
-from electrojax.errors import ConvergenceError, DataError
+from electrojax.errors import ConvergenceError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -160,7 +160,7 @@ def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     }
     options = " ".join(f"--key {label}={name}" for label, name in likely.items())
     hint = f"; name them with {options}" if options else ""
-    return f"{missing}; other names there: {', '.join(names) or 'none'}{hint}"
+    return f"{missing}; other names there: {listed(names)}{hint}"
 
 
 def _write_predictions(

@@ -97,7 +97,7 @@ def test_inputs_of_atoms_are_checked():
     with pytest.raises(DataError, match="3 components"):
         frame_from_atoms(atoms, "frame 3")
     atoms.info = {"total_charge": float("nan")}
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="total_charge is nan; needed a finite number"):
         frame_from_atoms(atoms)
 
 

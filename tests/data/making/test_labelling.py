@@ -278,7 +278,7 @@ def test_bad_files_are_one_line_errors(tmp_path, moody):
     with pytest.raises(DataError, match=r"in\.xyz: cannot be read"):
         label_file(source, tmp_path / "out.xyz", moody)
     source.write_text("this is not a structure\n")
-    with pytest.raises(DataError, match="not a readable extxyz"):
+    with pytest.raises(DataError, match="is this an extxyz file"):
         label_file(source, tmp_path / "out.xyz", moody)
     with pytest.raises(DataError, match="does not exist; create it first"):
         label_file(source, tmp_path / "absent" / "out.xyz", moody)
