@@ -14,6 +14,9 @@ from electrojax.config.schema import KindOptions, Section
 from electrojax.errors import ConfigError
 from electrojax.text import cut
 
+MOST, LOOKED_AT = 40, 1000
+"""Problems that an error lists, and that are put into words at all."""
+
 Blocks = list[type[BaseModel]]
 
 
@@ -27,15 +30,16 @@ class Problem:
 
 
 def config_error(problems: Iterable[Problem]) -> ConfigError:
-    """Returns one error with a line per problem, in the order of the file."""
-    ordered = sorted(problems, key=lambda item: (item.position.source, item.position.line or 0))
+    """Returns one error with a line per problem, in the order of the file, as far as one reads."""
+    every = sorted(problems, key=lambda item: (item.position.source, item.position.line or 0))
+    ordered, left = every[:MOST], len(every) - MOST
     place = max(len(str(problem.position)) for problem in ordered)
     path = max(len(problem.path) for problem in ordered)
     lines = [
         f"{problem.position!s:<{place}}  {problem.path:<{path}}   {problem.message}"
         for problem in ordered
     ]
-    return ConfigError("\n".join(lines))
+    return ConfigError("\n".join([*lines, *([f"and {left} more"] if left > 0 else [])]))
 
 
 def schema_problems(
@@ -50,7 +54,7 @@ def schema_problems(
         flat: whether the document's single stage was written directly under `train`.
     """
     found = [details for details in error.errors() if not _follows_from_another(details)]
-    return [_problem(details, root, schema, flat) for details in found]
+    return [_problem(details, root, schema, flat) for details in found[:LOOKED_AT]]
 
 
 def _follows_from_another(details: ErrorDetails) -> bool:

@@ -71,9 +71,8 @@ def read_manifest(content: bytes) -> Manifest:
         first = error.errors()[0]
         place = [*map(str, first["loc"]), first.get("ctx", {}).get("key", "")]
         key = ".".join(part for part in place if part)
-        raise ValueError(
-            f"{key}: {cut(first['msg'])}, got {cut(repr(first['input']), 60)}"
-        ) from None
+        got = "" if first["type"] == "misplaced" else f", got {cut(repr(first['input']), 60)}"
+        raise ValueError(f"{key}: {cut(first['msg'])}{got}") from None
 
 
 @lru_cache(maxsize=16)

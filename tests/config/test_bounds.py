@@ -190,3 +190,11 @@ def test_ordinary_texts_in_any_script_are_kept() -> None:
     for fault, name in itertools.product((5e-324, 1e31, "a\nb"), ("name", "names")):
         with pytest.raises(ValidationError):
             Named.model_validate({"name": "a", name: fault})
+
+
+def test_an_error_lists_no_more_than_one_reads() -> None:
+    many = ",".join(["a"] * 20_000)
+    with pytest.raises(ConfigError) as caught:
+        load_run("configs/quickstart.yaml", ["run.name=x", f"data.require=[{many}]"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 41 and lines[-1].startswith("and ")

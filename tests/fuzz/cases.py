@@ -74,6 +74,11 @@ SCALARS: tuple[Any, ...] = (
 )  # fmt: skip
 """What is put in place of a value."""
 
+FACTORS = (0, 0.1, 0.5, 2, 10, 1000, -1)
+"""By what a number is multiplied, which often leaves a sensible one."""
+
+KINDS = ("none", "local", "split", "latent", "qeq", "functional", "scf", "non_scf")
+
 SNIPPETS = (
     b"[" * 2000, b"{" * 50, b"&a [*a]", b"*a", b"!!binary x", b"\xff\xfe", b"\x00", b"\xef\xbb\xbf",
     b"include: [.]\n", b"include: [run.yaml]\n", b"---\n", b"...\n", b"? ", b"a: b: c\n", b"\t",
@@ -154,7 +159,12 @@ def make_case(seed: int, index: int, good: Originals) -> Case:
 
 
 def _training(random: Random, good: Originals) -> Case:
-    return _checked(random, good, _yaml(_changed(random, RUN)))
+    plain = json.loads(json.dumps(RUN))
+    if random.random() < 0.6:
+        plain["model"]["solver"] = {"kind": random.choice(KINDS)}
+        plain["model"]["density"]["l_max"] = random.choice([0, 1])
+        plain["model"]["backbone"] = {"kind": random.choice(["light", "mace"]), "cutoff": 3.0}
+    return _checked(random, good, _yaml(_changed(random, plain)))
 
 
 def _training_text(random: Random, good: Originals) -> Case:
@@ -207,7 +217,7 @@ def _hdf5_sets(random: Random, good: Originals) -> Case:
         before = file[name][()]
         del file[name]
         replaced = random.choice([
-            lambda: np.asarray(before).astype("f8") * np.nan,
+            lambda: np.full(np.shape(before), np.nan),
             lambda: np.asarray(before).ravel()[:-1],
             lambda: np.asarray(before)[None],
             lambda: np.full(np.shape(before), random.choice([-1, 0, 119, 10**9])),
@@ -293,7 +303,9 @@ def _changed(random: Random, plain: Any) -> Any:
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         holder, key = random.choice(list(_places(copy)))
         action = random.random()
-        if action < 0.8:
+        if action < 0.4 and isinstance(holder[key], int | float):
+            holder[key] = type(holder[key])(holder[key] * random.choice(FACTORS))
+        elif action < 0.8:
             holder[key] = json.loads(json.dumps(random.choice(SCALARS)))
         elif action < 0.9 and isinstance(holder, dict):
             del holder[key]

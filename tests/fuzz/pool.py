@@ -47,7 +47,10 @@ class Worker:
     def run(self, seed: int, index: int) -> str:
         """Returns what was wrong with a case; the process is dead afterwards if it died or hung."""
         assert self.process.stdin is not None
-        print(json.dumps([seed, index]), file=self.process.stdin, flush=True)
+        try:
+            print(json.dumps([seed, index]), file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            return f"the process died with {self.process.wait()}"
         answer = self._next(SECONDS)
         if answer is None:
             return f"the process died with {self.process.wait()}"
