@@ -1,30 +1,33 @@
 """Two processes that try cases; one that dies or does not answer is replaced."""
 
+import contextlib
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 WORKERS, SECONDS, START = 2, 10.0, 180.0
+COMMAND = (sys.executable, "-m", "tests.fuzz.worker")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Worker:
     """A process with its answers, which a thread collects."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = COMMAND) -> None:
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
         flags = "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         self._log = folder.with_suffix(".log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz.worker", str(folder)],
+            [*command, str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, bufsize=1,
             env={**os.environ, **threads, "XLA_FLAGS": flags, "PYTHONPATH": paths}, cwd=ROOT,
         )  # fmt: skip
@@ -39,10 +42,20 @@ class Worker:
         self._answers.put(None)
 
     def _next(self, seconds: float) -> dict[str, Any] | None:
+        """The next answer, unless it costs more processor time, or ten times that on the clock."""
+        began, spent = time.monotonic(), self._spent()
+        while self._spent() - spent < seconds and time.monotonic() - began < 10 * seconds:
+            with contextlib.suppress(queue.Empty):
+                return self._answers.get(timeout=0.1)
+        return {"fault": f"no answer after {seconds:g} s", "late": True}
+
+    def _spent(self) -> float:
+        """Seconds of processor time: on the clock a loaded machine lets every case look slow."""
         try:
-            return self._answers.get(timeout=seconds)
-        except queue.Empty:
-            return {"fault": f"no answer after {seconds:g} s", "late": True}
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def run(self, seed: int, index: int) -> str:
         """Returns what was wrong with a case; the process is dead afterwards if it died or hung."""

@@ -62,10 +62,11 @@ def test_tracebacks_exit_codes_and_files_left_behind_are_seen(tmp_path: Path, mo
 
 
 def test_deaths_and_hangs_are_seen(tmp_path: Path, monkeypatch) -> None:
-    dying = pool.Worker(tmp_path / "dying")
+    command = (sys.executable, "-c", "print('{}', flush=True); input(); input()")
+    dying = pool.Worker(tmp_path / "dying", command)
     os.kill(dying.process.pid, signal.SIGSEGV)
     assert "died" in dying.run(1, 0) and not dying.alive
-    hanging = pool.Worker(tmp_path / "hanging")
+    hanging = pool.Worker(tmp_path / "hanging", command)
     os.kill(hanging.process.pid, signal.SIGSTOP)
-    monkeypatch.setattr(pool, "SECONDS", 0.2)
+    monkeypatch.setattr(pool, "SECONDS", 0.05)
     assert "no answer" in hanging.run(1, 0) and not hanging.alive
