@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from electrojax.cli.options import PluginOption
+
 
 def info(
     model: Annotated[Path, typer.Argument(help="A model.ejx.")],
     json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Say what a model file holds: model, elements, parameters, training."""
     import json
@@ -16,7 +19,7 @@ def info(
     from electrojax.models.bundle import describe
     from electrojax.text import visible
 
-    summary = describe(model)
+    summary = describe(model, plugin or [])
     if json_:
         print(json.dumps(summary, indent=1))
         return

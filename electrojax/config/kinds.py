@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from pydantic import Field, create_model
 
 from electrojax.config.logger_schema import list_of_loggers
 from electrojax.config.schema import RunConfig
 from electrojax.models.kinds import Kinds, kind_options, model_schema, summary
+from electrojax.models.schema import KindOptions
 from electrojax.training.loggers import LOGGERS
 
 
@@ -23,13 +25,30 @@ class Tables:
 
     backbones: Mapping[str, type]
     solvers: Mapping[str, type]
-    loggers: Mapping[str, type] = dataclasses.field(default_factory=lambda: LOGGERS)
+    loggers: Mapping[str, Any] = dataclasses.field(default_factory=lambda: LOGGERS)
+
+    def solver(self, options: KindOptions) -> Any:
+        """Returns a configured solver with default runtime fields, to ask what it predicts."""
+        return self.solvers[options.kind](**options.options())
+
+    def of(self, trade: str) -> Mapping[str, type]:
+        """Returns the classes of a trade: "backbone", "solver" or "logger"."""
+        return {"backbone": self.backbones, "solver": self.solvers, "logger": self.loggers}[trade]
+
+    def classes(self) -> dict[tuple[str, str], type]:
+        """Returns every class by trade and kind."""
+        trades = ("backbone", "solver", "logger")
+        return {(trade, kind): c for trade in trades for kind, c in self.of(trade).items()}
+
+    def extended(self, trade: str, classes: Mapping[str, type]) -> "Tables":
+        """Returns the tables with further classes of a trade."""
+        return dataclasses.replace(self, **{f"{trade}s": {**self.of(trade), **classes}})
 
 
 def default_tables() -> Tables:
     """Returns the backbones and solvers that electrojax knows; importing them imports jax."""
     from electrojax.nn.base import BACKBONES
-    from electrojax.solvers.base import SOLVERS
+    from electrojax.solvers.table import SOLVERS
 
     return Tables(BACKBONES, SOLVERS)
 

@@ -173,12 +173,11 @@ def extxyz_text(frame: Frame) -> str:
 def _quantities(frame: Frame) -> dict[str, np.ndarray]:
     """Labels, and the inputs that were given or differ from their defaults."""
     inputs = {name: getattr(frame, name) for name in INPUTS}
-    defaults = {"multiplicity": 1.0}
     there = {
         name: np.asarray(value)
         for name, value in inputs.items()
         if value is not None
-        and (name in frame.given or np.any(np.asarray(value) != defaults.get(name, 0.0)))
+        and (name in frame.given or np.any(np.asarray(value) != INPUTS[name].default))
     }
     return {**there, **frame.labels}
 

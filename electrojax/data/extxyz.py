@@ -14,9 +14,10 @@ import numpy as np
 from electrojax.data import syntax
 from electrojax.data.tags import TAGS, read_tags
 from electrojax.data.text import read_text
+from electrojax.data.virial import with_stress
 from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES, READ_LABELS
 from electrojax.system.types import Frame
 from electrojax.system.validation import (
     LARGEST,
@@ -29,6 +30,7 @@ from electrojax.system.validation import (
 
 COMPONENTS: dict[str, dict[int, tuple[int, ...]]] = {
     "stress": {6: (6,), 9: (3, 3)},
+    "virial": {6: (6,), 9: (3, 3)},
     **{q.name: {n: (n,) for n in q.components} for q in QUANTITIES.values() if q.components},
 }
 """Numbers of components accepted where a quantity may be written in more than one way."""
@@ -69,7 +71,7 @@ def read_frames(
 ) -> list[Frame]:
     """Returns every structure of an extxyz file with its labels and inputs, in file order.
 
-    A stress is taken as nine numbers (rows) or six in the order xx, yy, zz, yz, xz, xy; Born
+    A stress or virial is nine numbers (rows) or six in the order xx, yy, zz, yz, xz, xy; Born
     charges and polarisabilities as nine numbers, row by row. ``Lattice``, ``Properties`` and
     ``pbc`` may have any letter case; every other name stands as it is.
 
@@ -99,7 +101,7 @@ def read_frames(
         raise DataError(f"{path}: holds no structures; needed an extxyz file with at least one")
     needed = [*require, *(name for name in INPUTS if names[name] != DEFAULT_KEYS[name])]
     for name in dict.fromkeys(needed):
-        _check_present(name, names[name], fields, path.name, name in require, where or {})
+        _check_present(name, names[name], frames, fields, path.name, name in require, where or {})
     return frames
 
 
@@ -284,7 +286,7 @@ def _frame(entry: _Entry, names: Mapping[str, str], source: str) -> Frame:
         positions=entry.positions,
         cell=entry.cell,
         pbc=entry.pbc,
-        labels={name: value for name, value in found.items() if name in LABELS},
+        labels={name: value for name, value in found.items() if name in READ_LABELS},
         source=source,
         split=str(fields.info.get("split", "")),
         given=frozenset(inputs),
@@ -292,7 +294,8 @@ def _frame(entry: _Entry, names: Mapping[str, str], source: str) -> Frame:
         **inputs,
     )
     check_frame(frame)
-    return dataclasses.replace(frame, numbers=frame.numbers.astype(np.int32))
+    labels = with_stress(frame.labels, frame.cell, frame.pbc, source)
+    return dataclasses.replace(frame, labels=labels, numbers=frame.numbers.astype(np.int32))
 
 
 def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarray:
@@ -313,12 +316,13 @@ def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarr
     shaped = array.astype(np.float64).reshape((*leading, *shapes[components]))
     rows = shaped if leading else shaped[None]
     check_range(rows, LARGEST, key, atoms_of(source) if leading else structure(source))
-    return shaped[VOIGT] if name == "stress" and shaped.shape == (6,) else shaped
+    return shaped[VOIGT] if shaped.shape == (6,) and 6 in shapes else shaped
 
 
 def _check_present(
     name: str,
     key: str,
+    frames: Sequence[Frame],
     fields: Sequence[_Fields],
     file: str,
     everywhere: bool,
@@ -326,7 +330,7 @@ def _check_present(
 ) -> None:
     """Refuses a quantity that is missing: everywhere, or (if required) in some frames."""
     axis = QUANTITIES[name].axis
-    lacking = [i for i, f in enumerate(fields) if f.find(key, axis) is None]
+    lacking = [i for i, f in enumerate(frames) if name not in f.labels and name not in f.given]
     if not lacking or (len(lacking) < len(fields) and not everywhere):
         return
     side = "arrays" if axis == "nodes" else "info"

@@ -25,10 +25,11 @@ import numpy as np
 from electrojax.data.hdf5_columns import FLAGS, INTEGERS, NUMBERS, TEXTS, Columns
 from electrojax.data.tags import NUMBERS as TAG_NUMBERS
 from electrojax.data.tags import TAGS, read_tags
+from electrojax.data.virial import with_stress
 from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
 from electrojax.system.neighbors import complete_cell
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES, READ_LABELS
 from electrojax.system.types import Frame, boundary_of
 from electrojax.system.validation import (
     FARTHEST,
@@ -59,7 +60,7 @@ def write_hdf5(
 
     Args:
         path: the file.
-        frames: at least one; weights are not stored.
+        frames: at least one.
         predictions: of a model for each frame, by name, in the shapes of labels; or none at all.
 
     Raises:
@@ -147,8 +148,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
 def _input(frame: Frame, name: str) -> np.ndarray | None:
     """An input that the structure was given, or that differs from its default."""
     value = getattr(frame, name)
-    default = 1.0 if name == "multiplicity" else 0.0
-    per_atom = INPUTS[name].axis == "nodes"
+    default, per_atom = INPUTS[name].default, INPUTS[name].axis == "nodes"
     there = value is not None and (per_atom or name in frame.given or np.any(value != default))
     return np.asarray(value) if there else None
 
@@ -222,7 +222,7 @@ def _frames(columns: Columns, name: str) -> list[Frame]:
             for quantity in quantities
             if f"{group}/{quantity}" in columns
         }
-        for group, quantities in (("labels", LABELS), ("inputs", INPUTS))
+        for group, quantities in (("labels", READ_LABELS), ("inputs", INPUTS))
     )
     for index, value in inputs.get("multiplicity", {}).items():
         check_multiplicity(float(value), f"{name} frame {index}")
@@ -313,12 +313,13 @@ def _frame(
     given: Mapping[str, np.ndarray],
 ) -> Frame:
     inputs: dict[str, Any] = {k: float(v) if v.ndim == 0 else v for k, v in given.items()}
+    axes = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
     return Frame(
         numbers=numbers,
         positions=positions,
         cell=cell,
-        pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        labels=labels,
+        pbc=axes,
+        labels=with_stress(labels, cell, axes, source),
         source=source,
         split=split,
         given=frozenset(given),

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,16 +23,20 @@ from electrojax.files import (
     read_member,
     write_whole,
 )
-from electrojax.models.manifest import Manifest, read_manifest
+from electrojax.models.manifest import Manifest, checked_manifest
 from electrojax.models.potential import Potential, assemble
+from electrojax.nn.base import BACKBONE_KINDS
+from electrojax.plugins import Classes, classes_for
+from electrojax.solvers.table import SOLVER_KINDS
 from electrojax.system.composition import symbols
-from electrojax.text import cut
+from electrojax.text import cut, visible
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+KINDS = (SOLVER_KINDS, BACKBONE_KINDS)
 
-MOST_MANIFEST, MOST_HEADER = 2**24, 2**14
-"""Bytes of the manifest, and of the head of an array."""
+MOST_MANIFEST, MOST_HEADER, MOST_ARRAY = 2**24, 2**14, 2**30
+"""Bytes of the manifest, of the head of an array, and of one whose size nobody knows."""
 
 SUMMARY = ("file", "format", "solver", "backbone", "density", "coulomb", "precision", "elements",
            "atomic_energies", "parameters")  # fmt: skip
@@ -61,6 +65,8 @@ def save(
         "parameters": sorted(arrays),
         "info": dict(info or {}),
     }
+    if origins := _origins(potential):
+        manifest["plugins"] = origins
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
@@ -69,35 +75,56 @@ def save(
     write_whole(path, buffer.getvalue())
 
 
-def load(path: str | os.PathLike) -> Potential:
+def load(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> Potential:
     """Returns the potential that a bundle holds, with its parameters.
 
+    A solver or backbone of another package is that of the installed entry point which the bundle
+    names, or a class that is given here. Nothing else that the file names is imported.
+
+    Args:
+        path: the file.
+        plugins: classes for kinds that are not electrojax's own, or their ``module:Class``.
+
     Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format, or its
-            parameters are not those of its model or not finite.
+        DataError: if the file is missing, damaged, not a bundle or of a newer format, its
+            parameters are not those of its model or not finite, or it needs a class that is
+            neither installed nor given.
+        ConfigError: if a class is given that the model has no use for.
     """
-    with _opened(path) as (manifest, archive):
-        config = manifest.model.model_dump(mode="json")
-        model = assemble(config, manifest.fitted(), manifest.precision)
-        shapes = _checked_shapes(model, manifest)
-        arrays = {
-            name: _array(archive, index, name, model.dtype, shapes[name])
-            for index, name in enumerate(manifest.parameters)
-        }
+    with _opened(path) as (plain, archive):
+        named = classes_for(KINDS, _kinds(plain), plugins)
+        if missing := _missing(plain, named):
+            raise DataError(f"{path}: {missing[0]}")
+        return _loaded(plain, archive, named)
+
+
+def _loaded(plain: Mapping[str, Any], archive: zipfile.ZipFile, named: Classes) -> Potential:
+    classes = {t.trade: t.find(_kinds(plain)[t.trade], named) for t in KINDS}
+    manifest = checked_manifest(plain, classes)
+    config = manifest.model.model_dump(mode="json")
+    try:
+        model = assemble(config, manifest.fitted(), manifest.precision, named=named)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    shapes = _checked_shapes(model, manifest)
+    arrays = {
+        name: _array(archive, index, name, model.dtype, shapes[name])
+        for index, name in enumerate(manifest.parameters)
+    }
     return dataclasses.replace(model, params=unflatten_dict(arrays, sep="/"))
 
 
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[tuple[Manifest, zipfile.ZipFile]]:
+def _opened(path: str | os.PathLike) -> Iterator[tuple[Mapping[str, Any], zipfile.ZipFile]]:
     """The manifest of a bundle and the archive of its arrays; what damage raises is a DataError."""
     if not is_file(path):
         raise DataError(f"{path}: no such model file; needed a model.ejx written by electrojax")
     try:
         with zipfile.ZipFile(path) as archive:
-            content = read_member(archive, MANIFEST, MOST_MANIFEST)
-            _check_format(path, json.loads(content))
-            yield read_manifest(content), archive
-    except (*DAMAGE, ConfigError) as error:
+            plain = json.loads(read_member(archive, MANIFEST, MOST_MANIFEST))
+            _check_format(path, plain)
+            yield plain, archive
+    except DAMAGE as error:
         raise DataError(
             f"{path}: not an electrojax model, or a damaged one ({first_line(error)}); "
             "needed a model.ejx written by electrojax"
@@ -137,26 +164,106 @@ def _array(
     return array.astype(dtype)
 
 
-def describe(path: str | os.PathLike) -> dict[str, Any]:
+def describe(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> dict[str, Any]:
     """Returns a summary of a bundle: its model, elements, number of parameters and history.
+
+    No class of another package is imported but those given; ``needs`` says which are missing, and
+    then the parameters are only counted.
+
+    Args:
+        path: the file.
+        plugins: as of :func:`load`.
 
     Raises:
         DataError: if the file is missing, damaged, not a bundle or of a newer format, or its
             parameters are not those of its model or not finite.
+        ConfigError: if a class is given that the model has no use for.
     """
-    model = load(path)
-    with _opened(path) as (manifest, _):
-        info = manifest.info
-    return {
-        "file": str(path),
-        "format": manifest.format,
-        **{name: model.config[name] for name in ("solver", "backbone", "density", "coulomb")},
-        "precision": manifest.precision,
-        "elements": symbols(model.statistics.numbers),
-        "atomic_energies": list(model.statistics.atomic_energies),
-        "parameters": int(sum(np.size(a) for a in jax.tree.leaves(model.params))),
-        **{name: value for name, value in info.items() if name not in SUMMARY},
-    }
+    with _opened(path) as (plain, archive):
+        kinds = _kinds(plain)
+        named = classes_for(KINDS, kinds, plugins)
+        here = {
+            t.trade: t.own.get(kinds[t.trade]) or named.get((t.trade, kinds[t.trade]))
+            for t in KINDS
+        }
+        manifest = checked_manifest(plain, here)
+        if all(here.values()):
+            leaves = jax.tree.leaves(_loaded(plain, archive, named).params)
+            count = sum(np.size(leaf) for leaf in leaves)
+        else:
+            count = sum(_size(archive, index) for index in range(len(manifest.parameters)))
+        config, info = manifest.model.model_dump(mode="json"), manifest.info
+        return {
+            "file": str(path),
+            "format": manifest.format,
+            **{name: config[name] for name in ("solver", "backbone", "density", "coulomb")},
+            "precision": manifest.precision,
+            **_needs(plain, plugins),
+            "elements": symbols(manifest.statistics.numbers),
+            "atomic_energies": list(manifest.statistics.atomic_energies),
+            "parameters": int(count),
+            **{name: value for name, value in info.items() if name not in SUMMARY},
+        }
+
+
+def _size(archive: zipfile.ZipFile, index: int) -> int:
+    """The number of elements of an array, whose class is not here to say what it must have."""
+    return math.prod(array_header(read_member(archive, f"parameters/{index}.npy", MOST_ARRAY))[0])
+
+
+def _kinds(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The kinds of a manifest by trade.
+
+    Raises:
+        KeyError, TypeError, ValueError: it does not name them.
+    """
+    kinds = {table.trade: manifest["model"][table.trade]["kind"] for table in KINDS}
+    if wrong := [trade for trade, kind in kinds.items() if not isinstance(kind, str)]:
+        raise ValueError(f"model.{wrong[0]}.kind must be text")
+    return kinds
+
+
+def _origins(potential: Potential) -> dict[str, dict[str, str]]:
+    """Entry point and distribution of every class that is not electrojax's own, by trade."""
+    modules = {"backbone": potential.network.backbone, "solver": potential.network.solver}
+    found = {}
+    for table in KINDS:
+        kind = potential.config[table.trade]["kind"]
+        if kind not in table.own:
+            found[table.trade] = table.origin(kind, type(modules[table.trade]))
+    return found
+
+
+def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
+    """What a model needs of other packages and does not find here, a sentence each."""
+    found = []
+    for table in KINDS:
+        kind = _kinds(manifest)[table.trade]
+        named_so = f'its {table.trade} "{visible(cut(kind, 60))}"'
+        if kind in table.own or (table.trade, kind) in named:
+            continue
+        origin = manifest.get("plugins", {}).get(table.trade, {})
+        wanted, entry = origin.get("distribution"), table.entry(kind)
+        here = None if entry is None or entry.dist is None else entry.dist.name
+        if entry is not None and wanted in (None, here):
+            continue
+        whose = f" of package {wanted} {origin.get('version', '')}".rstrip() if wanted else ""
+        state = "is not installed" if here is None else f"is not that of package {here}"
+        cure = "give its class" if wanted is None else "install that package, or give the class"
+        found.append(
+            f"{named_so}{whose} {state}; {cure}: --plugin my_module:MyClass, or in "
+            "Python electrojax.load(..., plugins=[MyClass])"
+        )
+    return found
+
+
+def _needs(manifest: Mapping[str, Any], plugins: Sequence[type | str]) -> dict[str, Any]:
+    """What a summary says of the other packages that a model needs; nothing if it needs none."""
+    kinds, origins = _kinds(manifest), manifest.get("plugins", {})
+    named = classes_for(KINDS, kinds, plugins)
+    if all(kinds[table.trade] in table.own for table in KINDS):
+        return {}
+    return {"plugins": origins, "missing": _missing(manifest, named)}
 
 
 def _npy(array: Any) -> bytes:

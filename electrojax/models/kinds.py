@@ -1,6 +1,7 @@
 """The schema of a kind's options, made from the fields of its class."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from functools import lru_cache, reduce
 from operator import or_
@@ -55,7 +56,7 @@ def kind_options(block: str, kind: str, module: type) -> type[KindOptions]:
     for field in dataclasses.fields(module):
         if _is_option(field):
             fields[field.name] = _option(module, field, hints[field.name])
-    title = f"{kind.title().replace('_', '')}{block.title()}"
+    title = re.sub(r"\W|_", "", kind.title()) + block.title()
     return create_model(title, __base__=KindOptions, __doc__=summary(module), **fields)
 
 

@@ -1,15 +1,14 @@
 """What the manifest of a model file may hold."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict, ValidationError, create_model, model_validator
+from pydantic import ConfigDict, Field, Strict, ValidationError, create_model, model_validator
 
-from electrojax.models.kinds import Kinds, model_schema
-from electrojax.models.schema import Model
-from electrojax.nn.base import BACKBONES
+from electrojax.models.kinds import kind_options
+from electrojax.models.schema import KindOptions, Model
 from electrojax.sections import Section, misplaced
-from electrojax.solvers.base import SOLVERS
 from electrojax.system.types import Statistics
 from electrojax.text import cut
 
@@ -52,21 +51,32 @@ class Manifest(Section):
     statistics: FittedStatistics
     parameters: Annotated[tuple[str, ...], Strict(False)] = Field(max_length=10_000)
     info: dict[str, Any] = Field(default_factory=dict)
+    plugins: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def fitted(self) -> Statistics:
         """Returns the statistics as a model takes them."""
         return Statistics(**self.statistics.model_dump())
 
 
-def read_manifest(content: bytes) -> Manifest:
-    """Returns a manifest whose model section fits the kinds that exist.
+class ForeignOptions(KindOptions):
+    """The options of a kind whose class is not here."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def checked_manifest(plain: Any, classes: Mapping[str, type | None]) -> Manifest:
+    """Returns a manifest whose model section fits the classes of its kinds.
+
+    Args:
+        plain: as JSON holds it.
+        classes: of its backbone and its solver; None for one that is not here.
 
     Raises:
         ValueError: telling the first key that is wrong.
     """
-    schema = _schema(tuple(BACKBONES.items()), tuple(SOLVERS.items()))
+    schema = _schema(*((plain["model"][t]["kind"], classes[t]) for t in ("backbone", "solver")))
     try:
-        return schema.model_validate_json(content)
+        return schema.model_validate(plain)
     except ValidationError as error:
         first = error.errors()[0]
         place = [*map(str, first["loc"]), first.get("ctx", {}).get("key", "")]
@@ -76,7 +86,10 @@ def read_manifest(content: bytes) -> Manifest:
 
 
 @lru_cache(maxsize=16)
-def _schema(backbones: Kinds, solvers: Kinds) -> type[Manifest]:
-    return create_model(
-        "Manifest", __base__=Manifest, model=(model_schema(backbones, solvers), ...)
-    )
+def _schema(*kinds: tuple[str, type | None]) -> type[Manifest]:
+    blocks: dict[str, Any] = {
+        trade: (ForeignOptions if module is None else kind_options(trade, kind, module), ...)
+        for trade, (kind, module) in zip(("backbone", "solver"), kinds)
+    }
+    model = create_model("Model", __base__=Model, **blocks)
+    return create_model("Manifest", __base__=Manifest, model=(model, ...))

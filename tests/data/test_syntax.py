@@ -3,6 +3,7 @@
 ASE's reader is the independent implementation, for files that it reads as the format says.
 """
 
+import dataclasses
 import json
 
 import ase.io
@@ -11,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 
+from electrojax.data.conversion import extxyz_text, write_stored
 from electrojax.data.extxyz import read_frames, unread_names
 from electrojax.data.syntax import parse_header, parse_pbc, parse_value
 from electrojax.errors import DataError
@@ -221,3 +223,15 @@ def test_bad_counts(tmp_path, count):
 def test_a_comment_is_no_header(tmp_path):
     found = frame(tmp_path, "Bob's \"water, 300 K")
     assert found.numbers.tolist() == [8, 1] and found.pbc == (False,) * 3
+
+
+def test_names_of_splits_are_written_as_they_are_read(tmp_path):
+    """A comment of words stays one text beside the split; quotes in a name are escaped."""
+    source, target = tmp_path / "x.xyz", tmp_path / "y.xyz"
+    source.write_text(f"2\nBob's water\n{ROWS}2\n{HEADER}\n{ROWS}")
+    write_stored(source, read_frames(source), ["train", "valid"], target, force=False)
+    assert [f.split for f in read_frames(target)] == ["train", "valid"]
+    assert unread_names(target) == ["comment"]
+    odd = dataclasses.replace(read_frames(target)[0], split='a "b" c')
+    target.write_text(extxyz_text(odd))
+    assert read_frames(target)[0].split == 'a "b" c'

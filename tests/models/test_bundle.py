@@ -112,9 +112,8 @@ MANIFESTS = {
     "null precision": (changed("precision", None), "precision"),
     "half precision": (changed("precision", "float16"), "precision"),
     "kind is a list": (changed("model.solver.kind", ["local"]), "model.solver"),
-    "no such kind": (changed("model.solver.kind", "magic"), "model.solver"),
     "an unknown option": (changed("model.solver.magic", 1), "magic"),
-    "cutoff is text": (changed("model.backbone.cutoff", "a"), "model.backbone.light.cutoff"),
+    "cutoff is text": (changed("model.backbone.cutoff", "a"), "model.backbone.cutoff"),
     "negative width": (changed("model.density.width", -1.0), "model.density.width"),
     "more channels": (changed("model.backbone.channels", 8), "shape"),
     "very many channels": (changed("model.backbone.channels", 2**40), "channels"),
@@ -236,3 +235,18 @@ def test_folders_and_names_that_no_file_has_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / ("n" * 300), Path("a\x00b")):
         with pytest.raises(DataError, match="no such model file"):
             bundle.load(path)
+
+
+def test_a_kind_that_is_not_here_is_described_and_not_loaded(whole: Path, tmp_path: Path) -> None:
+    content = members(whole)
+    plain = json.loads(content["manifest.json"])
+    plain["model"]["solver"] = {"kind": "magic", "strength": 2.0}
+    content["manifest.json"] = json.dumps(plain).encode()
+    path = write(tmp_path / "foreign.ejx", content)
+    with pytest.raises(DataError, match='its solver "magic" is not installed'):
+        bundle.load(path)
+    told = bundle.describe(path)
+    assert told["solver"]["strength"] == 2.0 and len(told["missing"]) == 1
+    assert told["parameters"] == bundle.describe(whole)["parameters"]
+    with pytest.raises(DataError, match="damaged"):
+        bundle.describe(write(tmp_path / "cut.ejx", {**content, "parameters/0.npy": b""}))
