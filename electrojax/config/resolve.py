@@ -17,6 +17,7 @@ from electrojax.config.plugins import with_plugins
 from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
+from electrojax.files import is_file
 from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES
 
 
@@ -70,7 +71,7 @@ class LoadedRun:
         missing = [
             self.provenance.problem(key, f"no such file: {path}")
             for key, path in self.data_files()
-            if not path.is_file()
+            if not is_file(path)
         ]
         if missing:
             raise config_error(missing)

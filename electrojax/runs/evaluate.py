@@ -15,7 +15,7 @@ from electrojax.data.extxyz import unread_names, write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import parse_keys, read_frames
-from electrojax.errors import DataError, listed
+from electrojax.errors import ConvergenceError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -77,6 +77,7 @@ def evaluate_file(
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
             is one of those read; nothing is written then.
+        ConvergenceError: if a prediction is not finite; nothing is written either.
     """
     source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
@@ -111,6 +112,7 @@ def evaluate_frames(
 
     Raises:
         DataError: for a structure that the model cannot evaluate.
+        ConvergenceError: if a prediction is not finite.
     """
     for frame in frames:
         model.check(frame)
@@ -122,7 +124,18 @@ def evaluate_frames(
         loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
         step = make_eval_step(model.apply)
         metrics, predictions = evaluate(step, model.params, loader, model.provides)
+    _require_numbers(frames, predictions)
     return Evaluation(model, metrics, predictions, [sample.labels for sample in samples])
+
+
+def _require_numbers(frames: Sequence[Frame], predictions: Sequence[StructurePrediction]) -> None:
+    """Raises a ConvergenceError for energies or forces that are not numbers."""
+    for frame, prediction in zip(frames, predictions):
+        if not (np.isfinite(prediction.energy) and np.all(np.isfinite(prediction.forces))):
+            raise ConvergenceError(
+                f"{frame.source}: the predicted energy or forces are not finite; "
+                "the model's parameters are too large for its precision, or were not trained"
+            )
 
 
 def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> None:

@@ -68,7 +68,7 @@ class FieldUpdates(ChargeSolver):
     form: Literal["guarded", "mace_polar"] = option(
         "guarded", "networks: guarded, which stay finite; mace_polar: as in its checkpoints"
     )
-    steps: int = option(2, "field updates, each with its own weights", minimum=0)
+    steps: int = option(2, "field updates, each with its own weights", minimum=0, maximum=100)
     spin: bool = option(True, "two channels, spin up and down; false: one channel of charge")
     fukui: Literal["positive", "signed"] = option(
         "positive", "weights by which missing charge is spread; signed: as in MACE-POLAR-1, guarded"
@@ -76,17 +76,27 @@ class FieldUpdates(ChargeSolver):
     energy: Literal["perceptron", "coulomb"] = option(
         "perceptron", "perceptron: learned, of density and potential; coulomb: none beyond Coulomb"
     )
-    channels: int = option(16, "features per order in updates and energy", minimum=1)
-    hidden: tuple[int, ...] = option((64, 64), "hidden widths of the updates", positive=True)
-    energy_hidden: tuple[int, ...] = option((64, 64), "hidden widths of the energy", positive=True)
+    channels: int = option(16, "features per order in updates and energy", minimum=1, maximum=4096)
+    hidden: tuple[int, ...] = option(
+        (64, 64), "hidden widths of the updates", positive=True, maximum=16_384
+    )
+    energy_hidden: tuple[int, ...] = option(
+        (64, 64), "hidden widths of the energy", positive=True, maximum=16_384
+    )
     start_hidden: tuple[int, ...] = option(
-        (16, 16), "form mace_polar: hidden widths of the first Fukui weights", positive=True
+        (16, 16),
+        "form mace_polar: hidden widths of the first Fukui weights",
+        positive=True,
+        maximum=16_384,
     )
     limit: float = option(
-        10.0, "e·Å^l that a guarded update moves at most, smoothly; 0: no limit", minimum=0
+        10.0,
+        "e·Å^l that a guarded update moves at most, smoothly; 0: no limit",
+        minimum=0,
+        maximum=1e6,
     )
     receiver_widths: tuple[float, ...] = option(
-        (1.5, 3.0), "Å; not below the width of the density", positive=True
+        (1.5, 3.0), "Å; not below the width of the density", minimum=1e-3, maximum=1e3
     )
     receiver_norms: tuple[float, ...] = option(
         (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"

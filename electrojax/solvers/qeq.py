@@ -53,13 +53,16 @@ class ChargeEquilibration(ChargeSolver):
         "soft_fragments: along bonds of a learned smooth connectivity, from learned charges",
     )
     transfer_cutoff: float = option(
-        0.0, "where bounded and soft transfers end, Å; 0: at the backbone's cutoff", minimum=0
+        0.0,
+        "where bounded and soft transfers end, Å; 0: at the backbone's cutoff",
+        minimum=0,
+        maximum=100,
     )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
     )
-    tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
-    max_steps: int = option(200, "of conjugate gradients", minimum=1)
+    tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
+    max_steps: int = option(200, "of conjugate gradients", minimum=1, maximum=10**6)
 
     @nn.compact
     def __call__(

@@ -88,12 +88,18 @@ class SelfConsistentField(ChargeSolver):
         500.0,
         "eV/e², of charges before training: hundreds for molecules and ions, between which no "
         "charge flows; about 10 for metals",
-        positive=True,
+        minimum=1e-6,
+        maximum=1e6,
     )
-    rank: int = option(4, "vectors that couple an atom's charge with its dipole", minimum=0)
-    terms: int = option(8, "invariants of the energy", minimum=1)
+    rank: int = option(
+        4, "vectors that couple an atom's charge with its dipole", minimum=0, maximum=1000
+    )
+    terms: int = option(8, "invariants of the energy", minimum=1, maximum=1000)
     receiver_widths: tuple[float, ...] = option(
-        (1.5, 3.0), "Å, of the free response; not below the width of the density", positive=True
+        (1.5, 3.0),
+        "Å, of the free response; not below the width of the density",
+        minimum=1e-3,
+        maximum=1e3,
     )
     receiver_norms: tuple[float, ...] = option(
         (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"
@@ -102,15 +108,21 @@ class SelfConsistentField(ChargeSolver):
     mixing: Literal["krylov", "anderson", "linear"] = option(
         "krylov", "krylov: linear solves, in Newton steps where the map is not affine"
     )
-    mixing_fraction: float = option(0.25, "damping of mixing and unroll", positive=True, maximum=1)
-    history: int = option(5, "differences that Anderson mixing keeps", minimum=1)
-    tolerance: float = option(1.0e-6, "largest residual F(p) − p of a charge, e", positive=True)
-    max_steps: int = option(200, "products of a linear solve, or updates of mixing", minimum=1)
-    max_newton: int = option(20, "Newton steps of a map that is not affine", minimum=1)
+    mixing_fraction: float = option(0.25, "damping of mixing and unroll", maximum=1, minimum=1e-6)
+    history: int = option(5, "differences that Anderson mixing keeps", minimum=1, maximum=1000)
+    tolerance: float = option(
+        1.0e-6, "largest residual F(p) − p of a charge, e", minimum=1e-14, maximum=0.1
+    )
+    max_steps: int = option(
+        200, "products of a linear solve, or updates of mixing", minimum=1, maximum=10**6
+    )
+    max_newton: int = option(
+        20, "Newton steps of a map that is not affine", minimum=1, maximum=10_000
+    )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "of the symmetric response; dense: Cholesky; cg: conjugate gradients; auto: by size"
     )
-    unroll_steps: int = option(10, "updates of gradient unroll", minimum=1)
+    unroll_steps: int = option(10, "updates of gradient unroll", minimum=1, maximum=1000)
 
     @property
     def uses_receivers(self) -> bool:
