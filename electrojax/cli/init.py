@@ -1,15 +1,16 @@
 """electrojax init, check and schema: write a configuration, look it over, document it."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from electrojax.cli.options import SetOption
+from electrojax.cli.options import PluginOption, SetOption
 
 
 def init(
-    solver: Annotated[str, typer.Option(help="Kind of charge solver.")] = "local",
+    solver: Annotated[str, typer.Option(help="Kind of charge solver, or module:Class.")] = "local",
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path(
         "run.yaml"
     ),
@@ -20,7 +21,7 @@ def init(
     from electrojax.files import write_whole
 
     text = starter(solver)
-    if output.exists():
+    if os.path.lexists(output):
         raise ConfigError(f"{output}: exists already and is kept; choose another name with -o")
     write_whole(output, text.encode())
     print(f"wrote {output}; next: electrojax check {output}")
@@ -42,8 +43,11 @@ def schema(
         str | None, typer.Argument(help="A section, such as train or model.solver.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON schema, for editors.")] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Print the configuration's keys, types, defaults and meaning."""
+    from electrojax.config.plugins import every_kind
     from electrojax.config.starter import schema_json, schema_text
 
-    print(schema_json(section) if json_ else schema_text(section))
+    tables = every_kind(plugin or [])
+    print(schema_json(section, tables) if json_ else schema_text(section, tables))

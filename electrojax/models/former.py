@@ -17,8 +17,9 @@ def unwritten(model: Mapping[str, Any]) -> dict[str, Any]:
         model: the ``model`` section, with every default of its time written out.
     """
     solver = model["solver"]
-    former = dict(FORMER_DEFAULTS.get(solver["kind"], {}))
-    if solver["kind"] == "scf" and solver.get("response", "symmetric") == "symmetric":
+    kind = solver["kind"]
+    former = dict(FORMER_DEFAULTS.get(kind, {})) if isinstance(kind, str) else {}
+    if kind == "scf" and solver.get("response", "symmetric") == "symmetric":
         del former["potentials"]  # which it has none of
     return {name: value for name, value in former.items() if name not in solver}
 

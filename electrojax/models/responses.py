@@ -10,13 +10,13 @@ derivatives of the energy, which are other numbers, have names of their own.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity, dipole
 from electrojax.electrostatics.field import field_energy
 from electrojax.errors import ConfigError, DataError
+from electrojax.solvers.base import ChargeSolver
 from electrojax.system.quantities import RESPONSES
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array, replace
@@ -143,10 +143,10 @@ def density_polarization(density: ChargeDensity, system: System, cutoff: float) 
     return -jax.grad(energy)(jnp.asarray(system.external_field))
 
 
-def labelled_responses(solver: nn.Module, frames: Sequence[Frame]) -> tuple[str, ...]:
+def labelled_responses(solver: ChargeSolver, frames: Sequence[Frame]) -> tuple[str, ...]:
     """Returns the responses that some structure has a label of and the solver gives for all."""
-    able = getattr(solver, "field_boundaries", ("open",))
-    if not all(frame.boundary in able for frame in frames):
+    felt = solver.field_boundaries
+    if not all(frame.boundary in felt for frame in frames):
         return ()
     return tuple(name for name in RESPONSES if any(name in frame.labels for frame in frames))
 
@@ -163,15 +163,15 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in RESPONSES if name in names)
 
 
-def check_responses(names: Sequence[str], solver: nn.Module, kind: str, frame: Frame) -> None:
+def check_responses(names: Sequence[str], solver: ChargeSolver, kind: str, frame: Frame) -> None:
     """Checks on the host that a solver answers to a field with a frame's boundary.
 
     Raises:
         DataError: if it does not, so that a response would be zero without meaning it.
     """
-    able = getattr(solver, "field_boundaries", ("open",))
-    if names and frame.boundary not in able:
+    felt = solver.field_boundaries
+    if names and frame.boundary not in felt:
         raise DataError(
             f"{frame.source}: {' and '.join(names)} need a solver that feels a field with boundary "
-            f"{frame.boundary}; {kind} feels one with {', '.join(able) or 'none'}"
+            f"{frame.boundary}; {kind} feels one with {', '.join(felt) or 'none'}"
         )

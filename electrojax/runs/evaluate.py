@@ -15,15 +15,13 @@ from electrojax.data.extxyz import unread_names, write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import parse_keys, read_frames
-from electrojax.errors import DataError
+from electrojax.errors import ConvergenceError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
-from electrojax.models.prediction import has_spin
 from electrojax.runs.train import save_parity_plots
-from electrojax.solvers.base import is_consistent
-from electrojax.system.quantities import DEFAULT_KEYS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
@@ -60,6 +58,7 @@ def evaluate_file(
     keys: Sequence[str],
     batch_edges: int,
     report: Reporter,
+    plugins: Sequence[str] = (),
 ) -> dict[str, float]:
     """Returns the errors of a model on a data file, and writes what was asked for.
 
@@ -73,15 +72,17 @@ def evaluate_file(
         keys: ``LABEL=NAME`` texts.
         batch_edges: neighbour pairs computed at once.
         report: receives a warning, if nothing there tells how good energies and forces are.
+        plugins: ``module:Class`` of kinds that are not electrojax's own.
 
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
             is one of those read; nothing is written then.
+        ConvergenceError: if a prediction is not finite; nothing is written either.
     """
     source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
         _refuse_input(option, target, (model_file, source))
-    model = bundle.load(model_file)
+    model = bundle.load(model_file, plugins)
     frames = read_frames(source, named)
     if split is not None:
         frames = stored_split(frames, split, data)
@@ -111,6 +112,7 @@ def evaluate_frames(
 
     Raises:
         DataError: for a structure that the model cannot evaluate.
+        ConvergenceError: if a prediction is not finite.
     """
     for frame in frames:
         model.check(frame)
@@ -122,7 +124,18 @@ def evaluate_frames(
         loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
         step = make_eval_step(model.apply)
         metrics, predictions = evaluate(step, model.params, loader, model.provides)
+    _require_numbers(frames, predictions)
     return Evaluation(model, metrics, predictions, [sample.labels for sample in samples])
+
+
+def _require_numbers(frames: Sequence[Frame], predictions: Sequence[StructurePrediction]) -> None:
+    """Raises a ConvergenceError for energies or forces that are not numbers."""
+    for frame, prediction in zip(frames, predictions):
+        if not (np.isfinite(prediction.energy) and np.all(np.isfinite(prediction.forces))):
+            raise ConvergenceError(
+                f"{frame.source}: the predicted energy or forces are not finite; "
+                "the model's parameters are too large for its precision, or were not trained"
+            )
 
 
 def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> None:
@@ -148,7 +161,7 @@ def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     }
     options = " ".join(f"--key {label}={name}" for label, name in likely.items())
     hint = f"; name them with {options}" if options else ""
-    return f"{missing}; other names there: {', '.join(names) or 'none'}{hint}"
+    return f"{missing}; other names there: {listed(names)}{hint}"
 
 
 def _write_predictions(
@@ -175,8 +188,9 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
-    if np.any(frame.external_field):
-        atoms.info["external_field"] = frame.external_field
+    for name, row in INPUTS.items():
+        if name in frame.given or (name == "external_field" and np.any(frame.external_field)):
+            _store(atoms, row.key, row.axis, np.asarray(getattr(frame, name)))
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
@@ -201,11 +215,11 @@ def predictions_by_name(
         if name in model.provides and frame.boundary in QUANTITIES[name].boundaries
     }
     found["energy"] = prediction.energy + atomic
-    if "polarization" in found and not is_consistent(model.network.solver):
+    if "polarization" in found and not model.network.solver.consistent:
         found["energy_polarization"] = prediction.energy_polarization
     if "fermi_level" in model.provides:
         found["chemical_potential"] = prediction.chemical_potential
-    if has_spin(model.network.solver):
+    if model.network.solver.has_spin:
         found["spin_multipoles"] = prediction.spin_multipoles
     return {**found, "converged": prediction.converged}
 

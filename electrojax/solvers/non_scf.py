@@ -1,7 +1,7 @@
 """Densities updated a fixed number of times by the potential that they make."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,9 +16,10 @@ from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.numerics.constraint import at_atoms
 from electrojax.numerics.report import closed_form
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.problems.neighborhood import neighborhoods
 from electrojax.solvers.problems.one_shot import ConcaveReadout, check_options, response
 from electrojax.solvers.problems.quadratic import field_potentials
@@ -48,14 +49,7 @@ Update = Callable[[Array, Array], tuple[Array, Array]]
 """Potentials [N, C, W, M] and multipoles [N, C, M] to Δp [N, C, M] and weights [N, C]."""
 
 
-class _Provides:
-    """What the kind predicts: with energy one_shot a Fermi level too."""
-
-    def __get__(self, solver: Any, owner: type) -> tuple[str, ...]:
-        return LEVEL_LABELS if solver is None or solver.consistent else CHARGE_LABELS
-
-
-class FieldUpdates(nn.Module):
+class FieldUpdates(ChargeSolver):
     """Spin-resolved multipoles after K field updates, each with its own weights.
 
     p⁰ is read from the features; then K times v = R p + ½ v_ext in each channel, p ← p + Δp(h, v,
@@ -82,14 +76,12 @@ class FieldUpdates(nn.Module):
     has the inner field E(1 − χ) instead of E/(1 + χ); spin is that of p⁰.
     """
 
-    provides: ClassVar[Any] = _Provides()
-    uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     form: Literal["guarded", "mace_polar"] = option(
         "guarded", "networks: guarded, which stay finite; mace_polar: as in its checkpoints"
     )
-    steps: int = option(2, "field updates, each with its own weights", minimum=0)
+    steps: int = option(2, "field updates, each with its own weights", minimum=0, maximum=100)
     spin: bool = option(True, "two channels, spin up and down; false: one channel of charge")
     fukui: Literal["positive", "signed"] = option(
         "positive", "weights by which missing charge is spread; signed: as in MACE-POLAR-1, guarded"
@@ -106,19 +98,30 @@ class FieldUpdates(nn.Module):
         "what networks read of the potential: local: differences from the mean over an atom and "
         "its neighbours; absolute: itself, as in MACE-POLAR-1",
     )
-    channels: int = option(16, "features per order in updates and energy", minimum=1)
-    hidden: tuple[int, ...] = option((64, 64), "hidden widths of the updates", positive=True)
-    energy_hidden: tuple[int, ...] = option((64, 64), "hidden widths of the energy", positive=True)
+    channels: int = option(16, "features per order in updates and energy", minimum=1, maximum=4096)
+    hidden: tuple[int, ...] = option(
+        (64, 64), "hidden widths of the updates", positive=True, maximum=16_384
+    )
+    energy_hidden: tuple[int, ...] = option(
+        (64, 64), "hidden widths of the energy", positive=True, maximum=16_384
+    )
     start_hidden: tuple[int, ...] = option(
-        (16, 16), "form mace_polar: hidden widths of the first Fukui weights", positive=True
+        (16, 16),
+        "form mace_polar: hidden widths of the first Fukui weights",
+        positive=True,
+        maximum=16_384,
     )
     limit: float = option(
-        10.0, "e·Å^l that a guarded update moves at most, smoothly; 0: no limit", minimum=0
+        10.0,
+        "e·Å^l that a guarded update moves at most, smoothly; 0: no limit",
+        minimum=0,
+        maximum=1e6,
     )
     receiver_widths: tuple[float, ...] = option(
         (1.5, 3.0),
         "Å; not below the width of the density; energy one_shot receives with that width alone",
-        positive=True,
+        minimum=1e-3,
+        maximum=1e3,
     )
     receiver_norms: tuple[float, ...] = option(
         (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"
@@ -131,9 +134,16 @@ class FieldUpdates(nn.Module):
         "of absolute potentials: the field's is zero at the mean position of the atoms, not at the "
         "origin",
     )
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(5.0, "length of the longest edges, Å")
+
+    @property
+    def has_spin(self) -> bool:
+        """Whether there are two channels."""
+        return self.spin
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The labels of a density; with energy one_shot a Fermi level too."""
+        return LEVEL_LABELS if self.consistent else CHARGE_LABELS
 
     @property
     def consistent(self) -> bool:

@@ -9,24 +9,25 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.numerics.constraint import at_atoms, fermi_level, reservoir
 from electrojax.numerics.report import SolverReport
 from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.local import irreps
 from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
 from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, TransferEnergy
 from electrojax.solvers.readouts.elements import ElementTable
 from electrojax.solvers.readouts.fukui import conserve_charge, fukui_weights
 from electrojax.solvers.readouts.hardness import Hardness, learned_drive
+from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 
 
-class ChargeEquilibration(nn.Module):
+class ChargeEquilibration(ChargeSolver):
     """Charges, and induced dipoles where l_max is 1, that minimise a quadratic energy.
 
     E[p] = Σ_i (χ_i q_i − d_i·μ_i) + ½ Σ_i (η_i q_i² + κ_i μ_i²) + ½⟨p, A p⟩ − E·P with Σ q = Q
@@ -37,7 +38,6 @@ class ChargeEquilibration(nn.Module):
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
-    uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
@@ -53,16 +53,16 @@ class ChargeEquilibration(nn.Module):
         "soft_fragments: along bonds of a learned smooth connectivity, from learned charges",
     )
     transfer_cutoff: float = option(
-        0.0, "where bounded and soft transfers end, Å; 0: at the backbone's cutoff", minimum=0
+        0.0,
+        "where bounded and soft transfers end, Å; 0: at the backbone's cutoff",
+        minimum=0,
+        maximum=100,
     )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
     )
-    tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
-    max_steps: int = option(200, "of conjugate gradients", minimum=1)
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(0.0, "cutoff of the edges, Å")
+    tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
+    max_steps: int = option(200, "of conjugate gradients", minimum=1, maximum=10**6)
 
     @nn.compact
     def __call__(

@@ -15,14 +15,14 @@ from electrojax import testing
 from electrojax.errors import DataError
 from electrojax.models import bundle
 from electrojax.models.responses import density_polarization
-from electrojax.solvers.base import consistency_note, is_consistent
+from electrojax.solvers.base import consistency_note
 from electrojax.typing import replace
 from tests.conformance import models
 from tests.conformance.models import potential, program
 from tests.conformance.test_conformance import batch_of, structure
 
 CHARGED = [s for s in models.SOLVERS if s not in ("none", "latent-channels")]
-CONSISTENT = [s for s in CHARGED if is_consistent(potential("light", s).network.solver)]
+CONSISTENT = [s for s in CHARGED if potential("light", s).network.solver.consistent]
 OTHERS = [s for s in CHARGED if s not in CONSISTENT]
 LEVELS = ["qeq", "qeq-bounded", "qeq-soft", "functional", "scf-potential", "non-scf-one-shot"]
 """Kinds with a Fermi level, one of each rule."""
