@@ -108,10 +108,9 @@ def _check_same(job: Job, folder: Path) -> None:
     """A resumed run must be the same run, epochs apart."""
     path = folder / "resolved.yaml"
     old = read_mapping(path)
-    old["model"] = completed(old["model"])
     new = yaml.safe_load(resolved_yaml(job.run.config))
     try:
-        before = _what_decides(old)
+        before = {**_what_decides(old), "model": completed(old["model"])}
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: is damaged (holds no training run: {first_line(error)}); "
