@@ -28,6 +28,12 @@ INPUTS: dict[str, AxisSpec] = {
 }
 """Name, axis and trailing shape of what a frame may carry beside its atoms and labels."""
 
+RESERVOIR = ("charge_control", "fermi_level")
+"""What says that a structure is at fixed potential, and at which, in a frame's info."""
+
+MOTION = ("masses", "momenta")
+"""Columns of masses in amu and of momenta in ASE's unit; no model reads them."""
+
 QUANTITIES: dict[str, AxisSpec] = {**LABELS, **INPUTS}
 
 DEFAULT_KEYS: dict[str, str] = {
@@ -130,7 +136,7 @@ def frame_texts(path: str | os.PathLike) -> list[str]:
 
 def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
     """Returns the names in an extxyz file that stand for no label, input, split or tag."""
-    known = {"split", *_complete(keys or {}, ()).values()}
+    known = {"split", *RESERVOIR, *MOTION, *_complete(keys or {}, ()).values()}
     found: set[str] = set()
     for text in frame_texts(path):
         fields = _fields_of(_parse(text, str(path)))
@@ -259,6 +265,7 @@ def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -
     atoms.info = {name: found[name] for name in ("total_charge", "multiplicity") if name in found}
     if "external_field" in found:
         atoms.info["external_field"] = found["external_field"]
+    atoms.info |= _reservoir(fields.info, names, source)
     for name in ("formal_charges", "fragment"):
         atoms.arrays.pop(name, None)
         if name in found:
@@ -271,6 +278,17 @@ def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -
     frame = dataclasses.replace(frame, labels=labels, split=split, given=given, tags=tags)
     _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
     return frame
+
+
+def _reservoir(info: Mapping[str, Any], names: Mapping[str, str], source: str) -> dict[str, Any]:
+    """Charge control and the level that is an input; one read as a label reaches the model too."""
+    found: dict[str, Any] = {}
+    if "charge_control" in info:
+        found["charge_control"] = str(info["charge_control"])
+    if "fermi_level" in info and names["fermi_level"] != "fermi_level":
+        level = _value(info["fermi_level"], "fermi_level", "fermi_level", 1, source)
+        found["fermi_level"] = float(level)
+    return found
 
 
 def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarray:

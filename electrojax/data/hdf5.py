@@ -9,6 +9,8 @@ Layout (format 1), for F structures of N atoms in all:
 - ``inputs/NAME`` and ``labels/NAME``: groups with ``present`` [F], true where the structure has
   the quantity, and ``values``: of those structures in a row, per structure or per atom; quantities
   with a varying number of components also have ``components`` [F], and ``values`` padded by zeros;
+- ``reservoir/charge_control``, ``reservoir/fermi_level``, ``motion/masses`` (amu) and
+  ``motion/velocities`` (Å/fs): likewise, of the structures that have them;
 - ``tags/NAME``: likewise, what the file says of structures on a curve (``system``, ``distance``);
 - ``predictions/NAME``: likewise, what a model predicts; the reader leaves them aside.
 """
@@ -27,12 +29,26 @@ from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, QUANTITIES
 from electrojax.data.tags import TAGS, read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
+from electrojax.system.atoms import checked_control
 from electrojax.system.types import LABELS, MAX_MULTIPOLES, Frame
+from electrojax.typing import AxisSpec
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
 RAGGED = {"multipoles": MAX_MULTIPOLES}
 """Quantities whose number of components varies, and its largest value."""
+
+BESIDE = (("reservoir", "fermi_level"), ("motion", "masses"), ("motion", "velocities"))
+"""Groups and names of what a structure may carry beside its inputs and labels, and a text."""
+
+CONTROL = "reservoir/charge_control"
+
+STORED: dict[str, AxisSpec] = {
+    **QUANTITIES,
+    "masses": AxisSpec("nodes"),
+    "velocities": AxisSpec("nodes", (3,)),
+}
+"""Axis and trailing shape of every quantity of numbers."""
 
 PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles")
 """What models predict for every atom beside labels."""
@@ -77,6 +93,10 @@ def write_hdf5(
             _put_quantity(file, f"labels/{name}", name, [f.labels.get(name) for f in frames])
         for name in INPUTS:
             _put_quantity(file, f"inputs/{name}", name, [_input(f, name) for f in frames])
+        for group, name in BESIDE:
+            _put_quantity(file, f"{group}/{name}", name, [getattr(f, name) for f in frames])
+        controls = [f.charge_control or None for f in frames]
+        _put_quantity(file, CONTROL, "charge_control", controls)
         for name in TAGS:
             _put_quantity(file, f"tags/{name}", name, [f.tags.get(name) for f in frames])
         for name in dict.fromkeys(itertools.chain(*predictions)):
@@ -125,7 +145,7 @@ def _put(group: Any, name: str, values: np.ndarray) -> None:
     group.create_dataset(name, data=values, track_times=False, **packed)
 
 
-def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray | None]) -> None:
+def _put_quantity(file: Any, path: str, name: str, values: Sequence[Any]) -> None:
     """Writes one quantity, unless no structure has it."""
     import h5py
 
@@ -137,7 +157,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    labelled = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
+    labelled = name in STORED and STORED[name].axis == "nodes"
     per_atom = labelled or name in PER_ATOM_PREDICTIONS
     column = np.concatenate(there) if per_atom else np.stack(there)
     if column.dtype.kind == "U":
@@ -213,16 +233,36 @@ def _frames(content: Mapping[str, Any], name: str) -> list[Frame]:
         for quantity in names
         if f"{group}/{quantity}/present" in content
     }
-    tags = _tags(content, count)
+    tags, beside = _tags(content, count), _beside(content, bounds, name)
     _check_finite(content["positions"], "positions", offsets, name)
     _check_finite(content["cell"], "cell", range(count + 1), name)
     return [
         dataclasses.replace(
             _frame(content, i, slice(*bounds[i]), {k: v[i] for k, v in quantities.items()}, name),
             tags=tags[i],
+            **beside[i],
         )
         for i in range(count)
     ]
+
+
+def _beside(
+    content: Mapping[str, Any], bounds: Sequence[tuple[int, int]], name: str
+) -> list[dict[str, Any]]:
+    """Charge control, level, masses and velocities of every structure that has them."""
+    found: list[dict[str, Any]] = [{} for _ in bounds]
+    for group, quantity in BESIDE:
+        if f"{group}/{quantity}/present" not in content:
+            continue
+        column = _values(content, f"{group}/{quantity}", quantity, bounds, name)
+        for beside, value in zip(found, column):
+            if value is not None:
+                beside[quantity] = value if value.ndim else float(value)
+    if f"{CONTROL}/present" in content:
+        where = np.flatnonzero(content[f"{CONTROL}/present"])
+        for index, text in zip(where, content[f"{CONTROL}/values"], strict=True):
+            found[index]["charge_control"] = checked_control(text, f"{name} frame {index}")
+    return found
 
 
 def _tags(content: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
@@ -271,11 +311,11 @@ def _values(
     present, values = content[f"{path}/present"], content[f"{path}/values"]
     if len(present) != len(bounds):
         raise ValueError(f"{path}: {len(present)} structures instead of {len(bounds)}")
-    per_atom = QUANTITIES[quantity].axis == "nodes"
+    per_atom = STORED[quantity].axis == "nodes"
     sizes = np.array([b - a if per_atom else 1 for a, b in bounds]) * present
     ends = np.cumsum(sizes)
     components = RAGGED.get(quantity)
-    shape = QUANTITIES[quantity].shape if components is None else (components,)
+    shape = STORED[quantity].shape if components is None else (components,)
     if values.shape != (ends[-1], *shape):
         raise ValueError(f"{path}: shape {values.shape} instead of {(int(ends[-1]), *shape)}")
     _check_finite(values, quantity, [0, *ends], name)

@@ -28,6 +28,16 @@ def edge_vectors(system: System) -> Array:
     return jnp.where(jnp.asarray(system.edge_mask)[:, None], vectors, padding)
 
 
+def places(system: System) -> Array:
+    """Returns where the atoms are in space, positions + images · cell + origin, [N, 3] Å."""
+    graph = jnp.asarray(system.node_graph)
+    moved = jnp.asarray(system.positions) + jnp.asarray(system.origin)[graph]
+    if system.boundary == "open":
+        return moved
+    images = jnp.asarray(system.images).astype(moved.dtype)
+    return moved + jnp.einsum("ni,nij->nj", images, jnp.asarray(system.cell)[graph])
+
+
 def harmonic_order(vectors: Array) -> Array:
     """Returns Cartesian vectors [..., (x, y, z)] in the order (y, z, x) of real harmonics.
 
@@ -43,7 +53,7 @@ def cartesian_order(vectors: Array) -> Array:
 
 
 def strained(system: System, strain: Array) -> System:
-    """Returns the system with positions and cells deformed by r → r (1 + ε).
+    """Returns the system with positions, origins and cells deformed by r → r (1 + ε).
 
     Args:
         system: a batch.
@@ -51,8 +61,13 @@ def strained(system: System, strain: Array) -> System:
     """
     symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     positions, cell = jnp.asarray(system.positions), jnp.asarray(system.cell)
-    moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
-    return replace(system, positions=moved, cell=cell + cell @ symmetric)
+    origin = jnp.asarray(system.origin)
+    return replace(
+        system,
+        positions=positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph]),
+        origin=origin + jnp.einsum("gi,gij->gj", origin, symmetric),
+        cell=cell + cell @ symmetric,
+    )
 
 
 def volume(cell: Array) -> Array:

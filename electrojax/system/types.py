@@ -24,7 +24,10 @@ class System:
     node N, one past the last: JAX drops scatters there, and masks hide what gathers return.
 
     Attributes:
-        positions: [N, 3] Å.
+        positions: [N, 3] Å, inside the cell along periodic axes and about the mean along open ones,
+            so that float32 keeps the digits of the distances; an atom's place in space is
+            positions + images · cell + origin (:func:`electrojax.system.geometry.places`).
+        images: [N, 3] lattice vectors by which each atom was moved into the cell.
         numbers: [N] atomic numbers, 0 on padding.
         node_graph: [N] the structure of each atom, ascending.
         formal_charges: [N] e.
@@ -36,6 +39,7 @@ class System:
         cell: [G, 3, 3] Å, rows are lattice vectors; the unit matrix where nothing is periodic.
         plan_cell: [G, 3, 3] Å, the cell for which the set of k-vectors was chosen; it stays
             fixed while ``cell`` changes, so that the energy has no steps.
+        origin: [G, 3] Å, the mean of the atoms along open axes, zero along periodic ones.
         total_charge: [G] e.
         multiplicity: [G] 2S + 1.
         external_field: [G, 3] V/Å, the physical electric field.
@@ -49,6 +53,7 @@ class System:
     """
 
     positions: ArrayLike = array("nodes", (3,))
+    images: ArrayLike = array("nodes", (3,), kind="int")
     numbers: ArrayLike = array("nodes", kind="int")
     node_graph: ArrayLike = array("nodes", kind="int", index_of="graphs")
     formal_charges: ArrayLike = array("nodes")
@@ -61,6 +66,7 @@ class System:
     pair_shifts: ArrayLike = array("pairs", (3,), kind="int")
     cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
     plan_cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
+    origin: ArrayLike = array("graphs", (3,))
     total_charge: ArrayLike = array("graphs")
     multiplicity: ArrayLike = array("graphs", pad=1)
     external_field: ArrayLike = array("graphs", (3,))
@@ -171,6 +177,8 @@ class Frame:
         fragment: [N] fragment indices.
         charge_control: ``fixed_charge`` or ``fixed_potential``; empty for the model's choice.
         fermi_level: eV, an input at fixed potential; None where only a label may give it.
+        masses: [N] amu; None for the elements' standard masses.
+        velocities: [N, 3] Å/fs; None for none. No model reads masses or velocities.
         weight: weight in the loss.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
@@ -191,6 +199,8 @@ class Frame:
     fragment: np.ndarray | None = None
     charge_control: str = ""
     fermi_level: float | None = None
+    masses: np.ndarray | None = None
+    velocities: np.ndarray | None = None
     weight: float = 1.0
     source: str = "structure"
     split: str = ""

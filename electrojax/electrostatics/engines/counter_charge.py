@@ -133,7 +133,9 @@ class CounterChargedCoulomb(SlabCoulomb):
         normal, height = slab_normal(cell, system.normal)
         along = jnp.sum(normal * cell[:, system.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
-        positions = layout.dense(jnp.asarray(system.positions))
+        # Counter charges stand at heights in space.
+        located = jnp.asarray(system.positions) + jnp.asarray(system.origin)[system.node_graph]
+        positions = layout.dense(located)
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,

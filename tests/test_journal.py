@@ -8,7 +8,7 @@ import pytest
 
 from electrojax.errors import DataError
 from electrojax.simulation import journal as module
-from electrojax.simulation.journal import PAGE, JournaledFile, journal_of
+from electrojax.journal import PAGE, JournaledFile, journal_of
 
 
 @pytest.fixture
