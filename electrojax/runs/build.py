@@ -2,11 +2,15 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
-from electrojax.config.resolve import LoadedRun, load_run, resolved
+import jax
+
+from electrojax.config.resolve import LoadedRun, complete_model, load_run, resolved
 from electrojax.config.schema import DataSource
 from electrojax.data.dataset import boundary_check, partition, split, stored_split
 from electrojax.data.datasets import resolve_source
@@ -17,7 +21,7 @@ from electrojax.errors import ElectrojaxError
 from electrojax.models.potential import Potential, assemble
 from electrojax.models.responses import RESPONSES
 from electrojax.solvers.problems.diagnostics import DIAGNOSTICS
-from electrojax.system.batching import Sample
+from electrojax.system.batching import Sample, capacity_for, collate
 from electrojax.system.types import Frame
 from electrojax.training.guess import label_guess
 from electrojax.training.loggers import LOGGERS
@@ -62,7 +66,7 @@ class Job:
         return [frame.source for frame in self.frames[split]]
 
 
-def open_job(path: str | Path, overrides: Sequence[str]) -> Job:
+def open_job(path: str | os.PathLike[str], overrides: Sequence[str]) -> Job:
     """Reads a training file and its data and builds what they describe.
 
     Args:
@@ -100,6 +104,32 @@ def build_job(run: LoadedRun) -> Job:
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
 
 
+def build_model(
+    section: Mapping[str, Any], frames: Sequence[Frame], precision: str = "float32", seed: int = 0
+) -> Potential:
+    """Returns an untrained model with fresh parameters, its statistics fitted to structures.
+
+    Args:
+        section: the ``model`` section of a training file; what it lacks has its default.
+        frames: labelled structures, from :func:`electrojax.read_frames`.
+        precision: ``float32`` or ``float64``.
+        seed: of the parameters.
+
+    Raises:
+        ConfigError: for a key or value that the schema refuses.
+        DataError: for structures that the model cannot evaluate.
+    """
+    complete = complete_model(section)
+    statistics = fit_statistics(
+        frames, complete["backbone"]["cutoff"], None, "least_squares", warn
+    )
+    model = assemble(complete, statistics, precision).tuned(frames)
+    with jax.enable_x64(precision == "float64"):
+        first = prepare(frames[:1], statistics, model.sample)
+        batch = collate(first, capacity_for(first), model.dtype)
+        return dataclasses.replace(model, params=model.init(seed, batch.system))
+
+
 def _require_loggers(run: LoadedRun) -> None:
     """Checks that the packages of the configured loggers are there."""
     for index, options in enumerate(run.config.loggers):
@@ -120,8 +150,6 @@ def build_loggers(run: LoadedRun) -> dict[str, Logger]:
 
 def configure_precision(precision: str) -> None:
     """Switches double precision on for the process if the configuration asks for it."""
-    import jax
-
     if precision == "float64":
         jax.config.update("jax_enable_x64", True)
 

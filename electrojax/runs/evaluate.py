@@ -1,21 +1,22 @@
 """A trained model on a data file: metrics, predictions beside their labels, parity plots."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from electrojax.runs.build import configure_precision
 from electrojax.runs.train import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
 from electrojax.data.hdf5 import PER_ATOM_PREDICTIONS, is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
-from electrojax.data.reader import other_names, read_frames
-from electrojax.errors import ConfigError, DataError
+from electrojax.data.reader import other_names, parse_keys, read_frames
+from electrojax.errors import DataError
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -29,6 +30,23 @@ from electrojax.typing import Reporter
 
 COMPARED = ("energy", "forces")
 """Labels that a data file is expected to have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A model compared with the labels of a data set.
+
+    Attributes:
+        model: with its Coulomb sums tuned for the structures, and the responses that are labelled.
+        metrics: errors by name, in the units of a run folder's metrics.
+        predictions: of every structure, energies relative to the atomic energies (eV, Å, e).
+        labels: of every structure, energies likewise relative.
+    """
+
+    model: Potential
+    metrics: dict[str, float]
+    predictions: list[StructurePrediction]
+    labels: list[Mapping[str, np.ndarray]]
 
 
 def evaluate_file(
@@ -59,32 +77,50 @@ def evaluate_file(
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
             is one of those read; nothing is written then.
     """
-    source, named = resolve_source(data), _parsed(keys)
+    source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
         _refuse_input(option, target, (model_file, source))
     model = bundle.load(model_file)
-    configure_precision(model.precision)
     frames = read_frames(source, named)
     if split is not None:
         frames = stored_split(frames, split, data)
     if not any(frame.labels.keys() & COMPARED for frame in frames):
         report(f"warning: {_nothing_to_compare(source, named)}")
+    done = evaluate_frames(model, frames, batch_edges)
+    if output is not None:
+        _write_predictions(output, done.model, frames, done.predictions)
+    if metrics_file is not None:
+        write_whole(metrics_file, (json.dumps(done.metrics, indent=1) + "\n").encode())
+    if plots is not None:
+        provides = done.model.provides
+        save_parity_plots(done.labels, done.predictions, provides, plots, Path(data).name)
+    return done.metrics
+
+
+def evaluate_frames(
+    model: Potential, frames: Sequence[Frame], batch_edges: int = 20_000
+) -> Evaluation:
+    """Returns the errors and predictions of a model on labelled structures.
+
+    Args:
+        model: with its parameters.
+        frames: from :func:`electrojax.read_frames`.
+        batch_edges: neighbour pairs computed at once.
+
+    Raises:
+        DataError: for a structure that the model cannot evaluate.
+    """
     for frame in frames:
         model.check(frame)
     model = model.tuned(frames).answering(frames).diagnosing()
-    samples = prepare(frames, model.statistics, model.sample)
-    largest = max(sample.system.n_edges for sample in samples)
-    plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)
-    loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
-    found, predictions = evaluate(make_eval_step(model.apply), model.params, loader, model.provides)
-    if output is not None:
-        _write_predictions(output, model, frames, predictions)
-    if metrics_file is not None:
-        write_whole(metrics_file, (json.dumps(found, indent=1) + "\n").encode())
-    if plots is not None:
-        labels = [sample.labels for sample in samples]
-        save_parity_plots(labels, predictions, model.provides, plots, Path(data).name)
-    return found
+    with jax.enable_x64(model.precision == "float64"):
+        samples = prepare(frames, model.statistics, model.sample)
+        largest = max(sample.system.n_edges for sample in samples)
+        plan = plan_buckets(samples, edges=max(batch_edges, largest), buckets=3)
+        loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
+        step = make_eval_step(model.apply)
+        metrics, predictions = evaluate(step, model.params, loader, model.provides)
+    return Evaluation(model, metrics, predictions, [sample.labels for sample in samples])
 
 
 def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> None:
@@ -179,13 +215,3 @@ def _store(atoms: Any, name: str, axis: str, value: np.ndarray) -> None:
         atoms.arrays[name] = value.reshape(len(atoms), -1) if value.ndim > 1 else value
     else:
         atoms.info[name] = value.item() if value.ndim == 0 else value
-
-
-def _parsed(keys: Sequence[str]) -> dict[str, str]:
-    parsed = {}
-    for text in keys:
-        label, equals, name = text.partition("=")
-        if not (label and equals and name):
-            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
-        parsed[label] = name
-    return parsed

@@ -92,18 +92,8 @@ def _prepare(job: Job) -> bool:
 
 def environment(job: Job) -> dict[str, Any]:
     """Returns versions, devices, commit, command line, Coulomb sums and data files' SHA-256."""
-    import jax
-
-    from electrojax import __version__
-
     return {
-        "electrojax": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "command": sys.argv,
+        **software(),
         "data": data_digests(job.run.config),
         "coulomb": coulomb_sums(job),
         "warnings": list(job.warnings),
@@ -162,6 +152,23 @@ def data_digests(config: RunConfig) -> dict[str, str]:
     sources = [source.path for source in (data.train, data.valid, data.test) if source is not None]
     paths = sorted({str(resolve_source(path)) for path in sources})
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+
+
+def software() -> dict[str, Any]:
+    """Returns versions, commit, platform, devices and the command line of this process."""
+    import jax
+
+    from electrojax import __version__
+
+    return {
+        "electrojax": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
+        "command": sys.argv,
+    }
 
 
 def _version(package: str) -> str:

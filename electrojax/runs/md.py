@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import time
@@ -16,7 +17,7 @@ from ase import units
 
 from electrojax.analysis.thermo import thermo_plot
 from electrojax.config.document import dump_document
-from electrojax.runs.folder import PACKAGES, _commit, _version
+from electrojax.runs.folder import software
 from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover, load_md
 from electrojax.data.datasets import resolve_source
 from electrojax.data.hdf5 import is_hdf5
@@ -61,17 +62,25 @@ NO_DRIFT = 1e-9
 """Share of the kinetic energy; a rigid motion with less is a rounding error of a file."""
 
 
-def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) -> None:
-    """Simulates what an md file describes.
+def run_md(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    resume: str = "never",
+    report: Reporter = print,
+) -> Path:
+    """Simulates what an md file describes; ``electrojax md``.
 
     Positions and velocities are integrated in double precision whatever the model's precision, so
     that their rounding does not heat the system.
 
     Args:
         path: the md file.
-        overrides: ``KEY=VALUE`` texts of the command line.
+        overrides: ``KEY=VALUE`` texts, such as ``steps=1000``.
         resume: ``auto`` or ``never``.
         report: receives lines of text.
+
+    Returns:
+        The run folder: trajectory, ``thermo.jsonl`` and plots.
 
     Raises:
         ConfigError, DataError: before anything is written, or if a file cannot be written later.
@@ -88,6 +97,7 @@ def run_md(path: Path, overrides: Sequence[str], resume: str, report: Reporter) 
         _refuse_used(job, resume)
         with lock_folder(_made(job.folder)):
             _simulate_locked(loaded, job, warnings, report)
+    return job.folder
 
 
 def _simulate_locked(loaded: LoadedMd, job: Job, warnings: Sequence[str], report: Reporter) -> None:
@@ -130,16 +140,8 @@ def _made(folder: Path) -> Path:
 
 def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     """Writes the configuration and the environment into the run folder."""
-    import electrojax
-
     environment = {
-        "electrojax": electrojax.__version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "command": sys.argv,
+        **software(),
         "data": {name: job.identity[name] for name in ("model", "start")},
         "warnings": list(warnings),
     }

@@ -1,6 +1,7 @@
 """The main job, end to end: fit, save, evaluate on the test set, plot."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,14 +45,37 @@ from electrojax.typing import Reporter
 RESUME = ("auto", "never")
 
 
-def run_training(path: Path, overrides: Sequence[str], resume: str, report: Reporter) -> None:
-    """Trains what a file describes and leaves a complete run folder.
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a training run leaves.
+
+    Attributes:
+        model: with the parameters that were kept, as in ``model.ejx``.
+        metrics: errors on the test set by name, in the units of the run folder's metrics.
+        folder: the run folder.
+    """
+
+    model: Potential
+    metrics: Mapping[str, float]
+    folder: Path
+
+
+def run_training(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    resume: str = "never",
+    report: Reporter = print,
+) -> TrainedRun:
+    """Trains what a file describes and leaves a complete run folder; ``electrojax train``.
 
     Args:
-        path: the training file.
-        overrides: ``KEY=VALUE`` texts of the command line.
+        path: the training file, or the name of a shipped one such as configs/quickstart.yaml.
+        overrides: ``KEY=VALUE`` texts, such as ``train.stages.0.epochs=2``.
         resume: ``auto`` or ``never``.
         report: receives lines of progress.
+
+    Returns:
+        The model, its errors on the test set and the run folder.
 
     Raises:
         ConfigError, DataError: before anything is written.
@@ -71,10 +95,11 @@ def run_training(path: Path, overrides: Sequence[str], resume: str, report: Repo
         epoch = start.position.epoch if start else 0
         beginning = RunStart(job.run.config.run.name, job.folder, resolved(job.run.config), epoch)
         with Tracking(build_loggers(job.run), beginning, report) as tracking:
-            metrics = _train(job, state, stages, selection, store, start, tracking)
-    for name, value in metrics.items():
+            run = _train(job, state, stages, selection, store, start, tracking)
+    for name, value in run.metrics.items():
         report(f"{name:<34} {value:.6g}")
     report(f"{job.folder} is complete after {time.monotonic() - started:.0f} s")
+    return run
 
 
 def _train(
@@ -85,8 +110,8 @@ def _train(
     store: CheckpointStore,
     start: Snapshot | None,
     tracking: Tracking,
-) -> dict[str, float]:
-    """Fits, finishes and tells the trackers of it; returns the test metrics."""
+) -> TrainedRun:
+    """Fits, finishes and tells the trackers of it."""
     logger = JsonlLogger(job.folder / "metrics.jsonl")
     eval_step = make_eval_step(job.potential.apply)
     result = fit(
@@ -105,7 +130,7 @@ def _train(
     metrics = finish(job, model, result, logger, eval_step)
     plotted = sorted((job.folder / "plots").glob("*.png"))
     tracking.results(result.epoch, metrics, [job.folder / "model.ejx", *plotted])
-    return metrics
+    return TrainedRun(model, metrics, job.folder)
 
 
 def finish(

@@ -190,6 +190,7 @@ def test_second_run_needs_resume(trained, electrojax, monkeypatch):
     assert (trained / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.conformance
 def test_resume_with_more_epochs_appends(electrojax, tmp_path, monkeypatch):
     from tests.cli.conftest import TINY
 

@@ -30,6 +30,7 @@ def structures(rng, l_max):
 SLOW = {"marks": pytest.mark.conformance}
 
 
+@pytest.mark.conformance_for("periodic-2")
 @pytest.mark.parametrize(
     ("kind", "l_max"),
     [("periodic", 2), ("slab", 1), ("open", 1), pytest.param("boxed", 1, **SLOW)],

@@ -49,6 +49,7 @@ def test_two_polarizable_molecules_in_closed_form(x64):
             np.testing.assert_allclose(found["born_charges"][atom], z, atol=1e-13)
 
 
+@pytest.mark.conformance
 def test_responses_of_split_charges_are_slopes_of_the_polarization(x64):
     """Part of the charge of this model flows; its energy is linear in the field."""
     model, run = potential("light", "split"), compiled("light", "split")

@@ -119,6 +119,7 @@ def test_a_free_affine_response_equals_a_dense_solve(x64):
     assert bool(report.converged[0]) and float(report.residual[0]) < 1e-11
 
 
+@pytest.mark.conformance_for("True")
 @pytest.mark.parametrize("nonlinear", [False, True])
 def test_every_way_leads_to_the_same_fixed_point(x64, nonlinear):
     problem = free_problem(system_of([cluster()]), nonlinear=nonlinear)
@@ -133,6 +134,7 @@ def test_every_way_leads_to_the_same_fixed_point(x64, nonlinear):
     assert taken[1] < 0.5 * taken[0] < 200
 
 
+@pytest.mark.conformance
 def test_mixing_leaves_a_converged_structure_alone(x64):
     """Bit for bit, whatever its batch-mate needs, and it counts its own steps."""
     found = []
@@ -182,6 +184,7 @@ def test_charge_that_does_not_respond_is_reported(x64):
     assert bool(report.converged[0])
 
 
+@pytest.mark.conformance_for("True-1")
 @pytest.mark.parametrize(("nonlinear", "control"), [(False, 0), (True, 1)])
 def test_derivatives_of_a_fixed_point(x64, nonlinear, control):
     """Reverse, forward, both over reverse; against differences and the unrolled iteration."""

@@ -64,6 +64,7 @@ def test_the_quadratic_functional_is_charge_equilibration(x64):
     assert bool(report.converged[0])
 
 
+@pytest.mark.conformance_for("False")
 @pytest.mark.parametrize("dense", [False, True])
 def test_one_minimum_whatever_the_start(x64, rng, dense):
     problem = problem_of(20.0, dense)

@@ -112,6 +112,7 @@ def test_the_barycentre_makes_a_neutral_structure_independent_of_the_origin(x64)
         assert np.allclose(before, after, atol=1e-9) is barycentre
 
 
+@pytest.mark.conformance
 def test_half_a_field_per_channel(x64):
     """Twice the field with halves is the whole field in each channel, field energy aside."""
     features = features_of(5)

@@ -188,6 +188,7 @@ def test_the_quadratic_readout_starts_from_the_matching_energy(x64):
         assert abs(gap) < 1e-8 if not np.any(weights) else abs(gap) > 1e-3
 
 
+@pytest.mark.conformance
 def test_direct_and_unrolled_gradients(x64):
     """Unrolled to convergence is implicit; direct is one update of the guess, charge exact."""
     system, features = system_of([cluster()]), features_of(5)
@@ -219,6 +220,7 @@ def test_direct_and_unrolled_gradients(x64):
     assert float(far.report.residual[0]) > 1e-3
 
 
+@pytest.mark.conformance_for("many_body", "one_body")
 @pytest.mark.parametrize("update", ["affine", "one_body", "many_body"])
 def test_a_warm_start_saves_products(x64, update):
     system, features = system_of([cluster()]), features_of(5)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.nn.biased import BiasedLinear, NormedPerceptron
+from electrojax.nn.biased import BiasedLinear, BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.linear import Linear, normalized_silu, unit_variance_scale
 from electrojax.solvers.readouts.field_update import Orders, by_order
@@ -130,7 +130,7 @@ class PolarUpdate(nn.Module):
         values = by_order(jnp.concatenate([potentials, multipoles], axis=1))
         inner = Products(of_features=True, name="products")(mixed, values)
         outputs = len(mixed) * mixed[0].shape[-1]
-        gates = NormedPerceptron(self.hidden, outputs, name="gates")(
+        gates = BiasedPerceptron(self.hidden, outputs, name="gates", layer_norm=True)(
             jnp.concatenate([inner, element], axis=-1)
         )
         parts = jnp.split(gates[:, None], len(mixed), axis=-1)
@@ -166,4 +166,4 @@ class PolarEnergy(nn.Module):
         charges = Products(bias=True, name="density")(features, by_order(density))
         fields = Products(bias=True, name="potentials")(features, by_order(potentials))
         inputs = jnp.concatenate([charges, fields], axis=-1)
-        return NormedPerceptron(self.hidden, 1, name="perceptron")(inputs)[:, 0]
+        return BiasedPerceptron(self.hidden, 1, name="perceptron", layer_norm=True)(inputs)[:, 0]

@@ -49,6 +49,7 @@ def with_counter_charge(positions, charges, widths, heights):
     return two_dimensional_energy(positions, charges, widths, PLANE) + sheets
 
 
+@pytest.mark.conformance_for("jellium-2")
 @pytest.mark.parametrize(("name", "l_max"), [("plane", 1), ("jellium", 2)])
 def test_energy_against_sheets_and_a_two_dimensional_sum(name, l_max, rng, x64):
     """The jellium lies among the atoms, so that the smoothing of its edges matters."""
@@ -92,6 +93,7 @@ def test_potential_refers_to_the_counter_charge(rng, x64):
     np.testing.assert_allclose(received, own, atol=1e-9)
 
 
+@pytest.mark.conformance_for("jellium-2")
 @pytest.mark.parametrize(("name", "l_max"), [("plane", 1), ("jellium", 2)])
 def test_contract_with_any_charge(name, l_max, rng, x64):
     """Symmetric, E = ½⟨p, Ap⟩, ∂E/∂p = Ap, and positive: a field's energy, charged or not."""

@@ -165,6 +165,7 @@ def _energy_and_forces(positions, multipoles, cell, width, l_max, accuracy):
     return jax.jit(jax.value_and_grad(lambda r: energy(r, system.cell).sum()))(system.positions)
 
 
+@pytest.mark.conformance_for("MeshEwaldCoulomb")
 @pytest.mark.parametrize("kind", [EwaldCoulomb, MeshEwaldCoulomb])
 def test_no_energy_steps_within_a_plan(kind, rng, x64):
     """Pairs pass the cutoff on the way, at accuracy 1e-3; a new plan changes next to nothing."""
@@ -208,6 +209,7 @@ def test_switched_kernels_are_smooth(width, x64):
         np.testing.assert_allclose(derivative(squared), expected, rtol=1e-7, atol=1e-11)
 
 
+@pytest.mark.conformance
 def test_blocks_of_pairs_change_nothing(rng, x64, monkeypatch):
     """Energy, forces, ∂E/∂p and a second derivative, in a last block that is not full."""
     positions, multipoles, cell = ref.molecules(rng, 1)
@@ -229,6 +231,7 @@ def test_blocks_of_pairs_change_nothing(rng, x64, monkeypatch):
         np.testing.assert_allclose(blocked, whole, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.conformance_for("mesh_ewald")
 @pytest.mark.parametrize("kind", ["periodic", "ewald", "mesh", "mesh_ewald"])
 def test_other_cells_of_the_same_crystal(kind, rng, x64):
     """Lattice shifts, another choice of lattice vectors and two cells in one."""

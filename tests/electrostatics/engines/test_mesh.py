@@ -94,6 +94,7 @@ def test_sizes_are_smooth():
     assert [smooth_size(n) for n in (1, 11, 13, 97, 121, 211)] == [1, 12, 14, 98, 125, 216]
 
 
+@pytest.mark.conformance_for("skew-2")
 @pytest.mark.parametrize(
     ("kind", "l_max"),
     [("water", 0), ("triclinic", 0), ("left-handed", 1), ("pure", 1), ("skew", 2)],
