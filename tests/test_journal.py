@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from electrojax import journal as module
 from electrojax.errors import DataError
-from electrojax.simulation import journal as module
 from electrojax.journal import PAGE, JournaledFile, journal_of
 
 

@@ -32,7 +32,7 @@ from electrojax.models.potential import Potential
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
-from electrojax.simulation.inputs import INPUTS, frame_with_inputs
+from electrojax.simulation.inputs import INPUTS, frame_with_inputs, refuse_constraints
 from electrojax.simulation.integrators import (
     Integrator,
     Langevin,
@@ -219,13 +219,8 @@ def _start(loaded: LoadedMd) -> Any:
     if not path.is_file():
         raise loaded.provenance.error("start", f"no such file: {path}")
     atoms = _read_start(loaded, path)
-    if atoms.constraints:
-        names = ", ".join(sorted({type(c).__name__ for c in atoms.constraints}))
-        message = (
-            f"{path.name} frame {loaded.config.frame} has constraints ({names}), which md does not "
-            "keep: every atom would move; remove them (move_mask in extxyz, set_constraint() in ASE)"
-        )
-        raise loaded.provenance.error("start", message)
+    source = f"{path.name} frame {loaded.config.frame}"
+    _located(loaded, "start", lambda: refuse_constraints(atoms, source, "md"))
     return atoms
 
 

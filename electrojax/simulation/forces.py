@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.errors import ConfigError
 from electrojax.models.network import Params, PotentialNetwork, predict_system
 from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
@@ -214,9 +215,15 @@ def evaluation_of(
 
 
 def in_precision(model: Potential, precision: str | None) -> Potential:
-    """Returns a model that computes in another precision; None keeps its own."""
+    """Returns a model that computes in another precision; None keeps its own.
+
+    Raises:
+        ConfigError: for a precision that does not exist.
+    """
     if precision is None or precision == model.precision:
         return model
+    if precision not in REMEMBERED:
+        raise ConfigError(f'precision "{precision}" does not exist; choose float32 or float64')
     params = jax.tree.map(lambda p: np.asarray(p).astype(precision), model.params)
     return dataclasses.replace(model, precision=precision, params=params)
 
