@@ -40,12 +40,12 @@ def run(md_file, model, start, suffix, **keys):
     path = md_file(
         "whole",
         model=str(model),
-        start="heavy.traj",
+        start="heavy.xyz",
         steps=4,
         write=f"{{every: 2, path: frames.{suffix}, quantities: {QUANTITIES}}}",
         **keys,
     )
-    ase.io.write(path.parent / "heavy.traj", start)
+    ase.io.write(path.parent / "heavy.xyz", start)
     run_md(path, (), "never", lambda line: None)
     folder = path.parent / "runs" / "whole"
     log = [json.loads(line) for line in (folder / "thermo.jsonl").read_text().splitlines()]
