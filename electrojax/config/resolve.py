@@ -16,6 +16,7 @@ from electrojax.config.layers import ConfigFile, find_file, read_layers
 from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
+from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,6 @@ def complete_model(section: Mapping[str, Any], tables: Tables | None = None) -> 
         raise config_error(schema_problems(error, root, model, flat=False)) from None
 
 
-_ALWAYS = ("energy", "forces", "stress")
-"""What every model predicts."""
-
-
 def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
     """Yields the losses of labels that the solver does not predict, by its class's `provides`."""
     kind = config.model.solver.kind
@@ -152,13 +149,10 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
         return
     provides = (*provides, *getattr(tables.solvers[kind], "diagnoses", ()))
     if "polarization" in provides:  # what has one answers to a field
-        from electrojax.models.responses import RESPONSES
-
         provides = (*provides, *RESPONSES)
     for index, stage in enumerate(config.train.stages):
-        for term in type(stage.loss).model_fields:
-            needed = "charges" if term == "total_charge" else term
-            if getattr(stage.loss, term) and needed not in (*_ALWAYS, *provides):
+        for term, needed in REQUIRES.items():
+            if getattr(stage.loss, term) and needed not in (*ALWAYS, *provides):
                 location = ("train", "stages", index, "loss", term)
                 message = f'solver kind "{kind}" predicts no {term}; drop this weight'
                 yield Problem(root.nearest(location).position, as_written(location, flat), message)

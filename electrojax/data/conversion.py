@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, frame_texts
+from electrojax.data.extxyz import frame_texts
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.reader import other_names, read_frames
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import atoms_from_frame
-from electrojax.system.types import LABELS, Frame
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES
+from electrojax.system.types import Frame
 
 SPLIT = re.compile(r'(^|\s)split=("[^"]*"|\S+)')
 SUFFIXES = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz", ".h5", ".hdf5")
@@ -147,7 +148,7 @@ def extxyz_text(frame: Frame) -> str:
     per_atom: dict[str, Any] = {}
     per_frame: dict[str, Any] = {}
     for name, value in _quantities(frame).items():
-        nodes = {**LABELS, **INPUTS}[name].axis == "nodes"
+        nodes = QUANTITIES[name].axis == "nodes"
         (per_atom if nodes else per_frame)[DEFAULT_KEYS[name]] = value
     per_frame |= {n: atoms.info[n] for n in ("charge_control", "fermi_level") if n in atoms.info}
     if frame.split:

@@ -25,17 +25,17 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, QUANTITIES
 from electrojax.data.tags import TAGS, read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import checked_control
-from electrojax.system.types import LABELS, MAX_MULTIPOLES, Frame
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES, Quantity
+from electrojax.system.types import Frame
 from electrojax.typing import AxisSpec
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
-RAGGED = {"multipoles": MAX_MULTIPOLES}
+RAGGED = {q.name: max(q.components) for q in QUANTITIES.values() if q.components}
 """Quantities whose number of components varies, and its largest value."""
 
 BESIDE = (("reservoir", "fermi_level"), ("motion", "masses"), ("motion", "velocities"))
@@ -43,15 +43,12 @@ BESIDE = (("reservoir", "fermi_level"), ("motion", "masses"), ("motion", "veloci
 
 CONTROL = "reservoir/charge_control"
 
-STORED: dict[str, AxisSpec] = {
+STORED: dict[str, Quantity | AxisSpec] = {
     **QUANTITIES,
     "masses": AxisSpec("nodes"),
     "velocities": AxisSpec("nodes", (3,)),
 }
 """Axis and trailing shape of every quantity of numbers."""
-
-PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles")
-"""What models predict for every atom beside labels."""
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
@@ -157,8 +154,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[Any]) -> Non
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    labelled = name in STORED and STORED[name].axis == "nodes"
-    per_atom = labelled or name in PER_ATOM_PREDICTIONS
+    per_atom = name in STORED and STORED[name].axis == "nodes"
     column = np.concatenate(there) if per_atom else np.stack(there)
     if column.dtype.kind == "U":
         column = column.astype(h5py.string_dtype())

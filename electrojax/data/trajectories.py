@@ -10,7 +10,8 @@ import numpy as np
 
 from electrojax.errors import DataError
 from electrojax.journal import JournaledFile
-from electrojax.system.types import LABELS, Frame
+from electrojax.system.quantities import LABELS
+from electrojax.system.types import Frame
 
 FORMAT = "electrojax trajectory 1"
 PER_ATOM = ("formal_charges", "fragment")

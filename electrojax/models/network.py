@@ -100,7 +100,7 @@ def predict_system(
         params: its parameters.
         system: a padded batch; every array in the model's precision.
         guess: a density to start the charge solver from.
-        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
+        responses: what to predict beside, any of ``electrojax.system.quantities.RESPONSES``.
     """
     with jax.default_matmul_precision(network.matmul_precision):
         return _predict(network, params, system, guess, responses)

@@ -32,6 +32,7 @@ from electrojax.solvers.state import ChargeGuess
 from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
 from electrojax.system.neighbors import complete_cell
+from electrojax.system.quantities import ALWAYS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
 
 COARSEST = 2.5e-4
@@ -51,7 +52,7 @@ class Potential:
         statistics: species table, atomic energies and scales.
         config: the ``model`` section of the configuration, every default written out.
         precision: ``float32`` or ``float64``.
-        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
+        responses: what to predict beside, any of ``electrojax.system.quantities.RESPONSES``.
     """
 
     network: PotentialNetwork
@@ -81,7 +82,7 @@ class Potential:
         """The labels that this model predicts."""
         solver = self.network.solver
         told = getattr(solver, "diagnostics", ())
-        return ("energy", "forces", "stress", *solver.provides, *self.responses, *told)
+        return (*ALWAYS, *solver.provides, *self.responses, *told)
 
     def responding(self, responses: Sequence[str]) -> "Potential":
         """Returns the potential that also predicts ``born_charges`` or ``polarizability``.

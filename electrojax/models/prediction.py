@@ -59,6 +59,16 @@ class Prediction:
         """Charge of every atom [N] in e, summed over channels."""
         return self.density.multipoles[..., 0].sum(axis=1)
 
+    @property
+    def multipoles(self) -> Array:
+        """Multipoles of every atom [N, M] in e·Å^l, summed over channels."""
+        return self.density.multipoles.sum(axis=1)
+
+    def value(self, name: str) -> Array:
+        """Returns the prediction of a quantity by its name, [N, ...] or [G, ...]."""
+        found = {**self.responses, **self.diagnostics}
+        return found[name] if name in found else getattr(self, name)
+
 
 def has_spin(solver: nn.Module) -> bool:
     """Returns whether a charge solver's two channels are electrons with spin up and down."""

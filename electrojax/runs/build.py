@@ -19,9 +19,8 @@ from electrojax.data.reader import read_frames
 from electrojax.data.statistics import fit_statistics
 from electrojax.errors import ElectrojaxError
 from electrojax.models.potential import Potential, assemble
-from electrojax.models.responses import RESPONSES
-from electrojax.solvers.problems.diagnostics import DIAGNOSTICS
 from electrojax.system.batching import Sample, capacity_for, collate
+from electrojax.system.quantities import DIAGNOSTICS, RESPONSES, UNLABELLED
 from electrojax.system.types import Frame
 from electrojax.training.guess import label_guess
 from electrojax.training.loggers import LOGGERS
@@ -30,7 +29,6 @@ from electrojax.training.loop import Stage
 from electrojax.training.loss import check_loss
 from electrojax.training.optimizer import Schedule, make_optimizer
 from electrojax.training.position import Selection
-from electrojax.training.residuals import UNLABELLED
 from electrojax.training.step import TrainState, TrainStep, init_state, make_train_step
 
 SPLITS = ("train", "valid", "test")

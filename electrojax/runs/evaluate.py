@@ -12,8 +12,8 @@ import numpy as np
 from electrojax.runs.train import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
-from electrojax.data.extxyz import DEFAULT_KEYS, write_frames
-from electrojax.data.hdf5 import PER_ATOM_PREDICTIONS, is_hdf5, write_hdf5
+from electrojax.data.extxyz import write_frames
+from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import other_names, parse_keys, read_frames
 from electrojax.errors import DataError
@@ -23,7 +23,8 @@ from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.models.prediction import has_spin
 from electrojax.system.atoms import atoms_from_frame
-from electrojax.system.types import LABELS, Frame
+from electrojax.system.quantities import DEFAULT_KEYS, LABELS, QUANTITIES
+from electrojax.system.types import Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
 from electrojax.typing import Reporter
@@ -92,8 +93,9 @@ def evaluate_file(
     if metrics_file is not None:
         write_whole(metrics_file, (json.dumps(done.metrics, indent=1) + "\n").encode())
     if plots is not None:
-        provides = done.model.provides
-        save_parity_plots(done.labels, done.predictions, provides, plots, Path(data).name)
+        named_splits = [split or ""] * len(frames)
+        told = list(zip(named_splits, frames, done.labels, done.predictions, strict=True))
+        save_parity_plots(told, done.model, plots, Path(data).name)
     return done.metrics
 
 
@@ -175,8 +177,7 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
-        axis = LABELS[name].axis if name in LABELS else "graphs"
-        axis = "nodes" if name in PER_ATOM_PREDICTIONS else axis
+        axis = QUANTITIES[name].axis if name in QUANTITIES else "graphs"
         _store(atoms, f"electrojax_{name}", axis, np.asarray(value))
     return atoms
 
@@ -190,22 +191,16 @@ def predictions_by_name(
     electrons·Å^l, of solvers that know them.
     """
     atomic = model.atomic_energy(frame.numbers)
-    found: dict[str, Any] = {"energy": prediction.energy + atomic, "forces": prediction.forces}
-    if frame.boundary != "open":
-        found["stress"] = prediction.stress
-    if "charges" in model.provides:
-        found["charges"] = prediction.charges
-        found["multipoles"] = prediction.multipoles
-    if "dipole" in model.provides and frame.boundary == "open":
-        found["dipole"] = prediction.dipole
-    for name in ("polarization", "fermi_level"):
-        if name in model.provides:
-            found[name] = getattr(prediction, name)
+    found: dict[str, Any] = {
+        name: prediction.value(name)
+        for name in LABELS
+        if name in model.provides and frame.boundary in QUANTITIES[name].boundaries
+    }
+    found["energy"] = prediction.energy + atomic
     if "fermi_level" in model.provides:
         found["chemical_potential"] = prediction.chemical_potential
     if has_spin(model.network.solver):
         found["spin_multipoles"] = prediction.spin_multipoles
-    found.update(prediction.responses)
     return {**found, "converged": prediction.converged}
 
 

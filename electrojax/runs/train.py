@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from electrojax.analysis.predictions import (
     PREDICTIONS,
     StoredPredictions,
     gather,
+    plotted_pairs,
     write_predictions,
 )
 from electrojax.runs.build import Job, build_loggers, build_training, open_job
@@ -25,6 +27,7 @@ from electrojax.interruption import StartUp
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
+from electrojax.system.quantities import QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.callbacks import (
     Callback,
@@ -149,7 +152,7 @@ def finish(
     bundle.save(model, job.folder / "model.ejx", {**info, "metrics": metrics})
     keep_predictions(job, judged, split, predictions, eval_step)
     logger.write({"final": True, "epoch": result.epoch, **metrics})
-    plot_run(job, split, predictions)
+    plot_run(job, judged, split, predictions)
     return metrics
 
 
@@ -183,9 +186,11 @@ def keep_predictions(
 Told = tuple[str, Frame, Mapping[str, np.ndarray], StructurePrediction]
 
 
-def _gathered(told: Sequence[Told], model: Potential) -> StoredPredictions:
+def _gathered(
+    told: Sequence[Told], model: Potential, most_atoms: int | None = None
+) -> StoredPredictions:
     splits, frames, labels, predictions = zip(*told)
-    return gather(splits, frames, labels, predictions, model.provides)
+    return gather(splits, frames, labels, predictions, model.provides, most_atoms)
 
 
 def _told(job: Job, split: str, predictions: Sequence[StructurePrediction]) -> list[Told]:
@@ -195,55 +200,33 @@ def _told(job: Job, split: str, predictions: Sequence[StructurePrediction]) -> l
     return list(zip(names, job.frames[split], labels, predictions, strict=True))
 
 
-def plot_run(job: Job, split: str, predictions: Sequence[StructurePrediction]) -> None:
+def plot_run(
+    job: Job, model: Potential, split: str, predictions: Sequence[StructurePrediction]
+) -> None:
     """Writes the parity plots of a split and the learning curve into the run folder."""
     name, folder = job.run.config.run.name, job.folder / "plots"
-    labels = [sample.labels for sample in job.samples[split]]
-    save_parity_plots(labels, predictions, job.potential.provides, folder, f"{name}, {split} set")
+    save_parity_plots(_told(job, split, predictions), model, folder, f"{name}, {split} set")
     records = plots.read_metrics(job.folder / "metrics.jsonl")
     curve = plots.learning_curve(records, name)
     plots.save_figure(curve, folder / "learning_curve.png")
 
 
-def save_parity_plots(
-    labels: Sequence[Mapping[str, np.ndarray]],
-    predictions: Sequence[StructurePrediction],
-    provides: Sequence[str],
-    folder: Path,
-    title: str,
-) -> None:
-    """Writes ``parity_QUANTITY.png`` for every quantity that has labels and is predicted."""
-    for name, (reference, predicted) in parity_pairs(labels, predictions, provides).items():
-        figure = plots.parity_plot(plots.QUANTITIES[name], reference, predicted, title)
-        plots.save_figure(figure, folder / f"parity_{name}.png")
+def save_parity_plots(told: Sequence[Told], model: Potential, folder: Path, title: str) -> None:
+    """Writes ``parity_QUANTITY.png`` for every quantity that has labels and is predicted.
 
-
-def parity_pairs(
-    labels: Sequence[Mapping[str, np.ndarray]],
-    predictions: Sequence[StructurePrediction],
-    provides: Sequence[str],
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns reference and predicted values by quantity, over the structures that have a label.
-
-    Energies are per atom and relative to the atomic energies; multipoles are the atomic dipoles.
+    Args:
+        told: of each structure the split, itself, its labels with the energy relative to the
+            atomic energies, and its prediction.
+        model: that predicted.
+        folder: where the plots go.
+        title: of every plot.
     """
-    pairs: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
-    for label, prediction in zip(labels, predictions):
-        n = len(prediction.forces)
-        for name in ("energy", "forces", "charges", "dipole", "stress", "multipoles"):
-            if name not in label or name not in provides:
-                continue
-            reference, predicted = np.asarray(label[name]), np.asarray(getattr(prediction, name))
-            if name == "energy":
-                reference, predicted = reference / n, predicted / n
-            if name == "multipoles":
-                reference, predicted = reference[:, 1:4], predicted[:, 1:4]
-                if reference.shape != predicted.shape:
-                    continue
-            columns = pairs.setdefault(name, ([], []))
-            columns[0].append(np.ravel(reference))
-            columns[1].append(np.ravel(predicted))
-    return {k: (np.concatenate(a), np.concatenate(b)) for k, (a, b) in pairs.items()}
+    stored = _gathered(told, model, sys.maxsize)
+    for name in stored.predicted:
+        reference, predicted = plotted_pairs(stored, name)
+        if reference.size:
+            figure = plots.parity_plot(QUANTITIES[name], reference, predicted, title)
+            plots.save_figure(figure, folder / f"parity_{name}.png")
 
 
 def _callbacks(

@@ -23,7 +23,7 @@ from electrojax.numerics.variational import levels as multipliers_of
 from electrojax.numerics.variational import quadratic_minimum, stationary_energies
 from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.local import irreps
-from electrojax.solvers.problems.diagnostics import DIAGNOSTICS, diagnosed
+from electrojax.solvers.problems.diagnostics import diagnosed
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
 from electrojax.solvers.problems.self_consistent import (
@@ -40,6 +40,7 @@ from electrojax.solvers.readouts.energy_readout import PolarisationEnergy
 from electrojax.solvers.readouts.hardness import INITIAL_HARDNESS, Hardness
 from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
+from electrojax.system.quantities import DIAGNOSTICS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 

@@ -5,9 +5,10 @@ from difflib import get_close_matches
 
 from electrojax.config.kinds import Tables
 from electrojax.config.problems import Problem, config_error
-from electrojax.config.resolve import _ALWAYS, Provenance
+from electrojax.config.resolve import Provenance
 from electrojax.config.schema import RunConfig
 from electrojax.sweep.schema import SweepConfig
+from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES, metric_names
 
 GENERAL = (
     "scf/steps",
@@ -55,12 +56,9 @@ def _none(name: str, able: set[str]) -> str:
 
 def measures(config: RunConfig, tables: Tables) -> Iterator[str]:
     """Yields the names of the metrics that a run may leave, if its data have the labels."""
-    from electrojax.models.responses import RESPONSES
-    from electrojax.training.residuals import REQUIRES
-
     solver = tables.solvers[config.model.solver.kind]
     responses = RESPONSES if getattr(solver, "field_boundaries", ()) else ()
-    provides = (*_ALWAYS, *getattr(solver, "provides", ()), *responses)
+    provides = (*ALWAYS, *getattr(solver, "provides", ()), *responses)
     diagnoses = tuple(getattr(solver, "diagnoses", ()))
     yield from GENERAL
     yield from (f"scf/{name}" for name in diagnoses)
@@ -73,10 +71,7 @@ def measures(config: RunConfig, tables: Tables) -> Iterator[str]:
 
 
 def _errors(quantity: str, config: RunConfig) -> Iterator[str]:
-    names = [quantity]
-    if quantity == "multipoles":
-        names += [f"multipoles_l{l}" for l in range(config.model.density.l_max + 1)]
-    for name in names:
+    for name in metric_names(quantity, config.model.density.l_max):
         yield from (f"{name}_{error}" for error in ("rmse", "mae", "r2"))
     if quantity == "forces":
         yield "forces_rmse_relative"

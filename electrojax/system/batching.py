@@ -8,14 +8,8 @@ import numpy as np
 
 from electrojax.errors import CapacityError, DataError
 from electrojax.system.neighbors import complete_cell, coulomb_pairs, neighbor_list
-from electrojax.system.types import (
-    LABELS,
-    Batch,
-    Frame,
-    Label,
-    System,
-    Targets,
-)
+from electrojax.system.quantities import LABELS, Quantity
+from electrojax.system.types import Batch, Frame, Label, System, Targets
 from electrojax.typing import AxisSpec, replace, specs
 
 KPlan = tuple[int, int, int]
@@ -295,7 +289,7 @@ def _stack(
 def _collate_targets(
     samples: Sequence[Sample], capacity: Capacity, dtype: np.dtype | type
 ) -> Targets:
-    labels = {name: _label(samples, name, spec, capacity, dtype) for name, spec in LABELS.items()}
+    labels = {name: _label(samples, row, capacity, dtype) for name, row in LABELS.items()}
     weight = np.zeros(capacity.graphs, dtype=dtype)
     weight[: len(samples)] = [s.weight for s in samples]
     return Targets(**labels, weight=weight)
@@ -303,23 +297,23 @@ def _collate_targets(
 
 def _label(
     samples: Sequence[Sample],
-    name: str,
-    spec: AxisSpec,
+    row: Quantity,
     capacity: Capacity,
     dtype: np.dtype | type,
 ) -> Label:
-    """Stacks one label; a multipole label may have fewer components than the field."""
-    size = capacity.size(spec.axis)
-    value = np.zeros((size, *spec.shape), dtype=dtype)
-    mask = np.zeros(value.shape if name == "multipoles" else size, dtype=bool)
+    """Stacks one label; one of varying components may have fewer than the field."""
+    ragged = bool(row.components)
+    size = capacity.size(row.axis)
+    value = np.zeros((size, *row.shape), dtype=dtype)
+    mask = np.zeros(value.shape if ragged else size, dtype=bool)
     start = 0
     for sample in samples:
-        length = sample.system.n_nodes if spec.axis == "nodes" else 1
-        if name in sample.labels:
-            data = np.asarray(sample.labels[name], dtype=np.float64).reshape(length, -1)
+        length = sample.system.n_nodes if row.axis == "nodes" else 1
+        if row.name in sample.labels:
+            data = np.asarray(sample.labels[row.name], dtype=np.float64).reshape(length, -1)
             target = value.reshape(size, -1)[start : start + length]
             target[:, : data.shape[1]] = data
-            if name == "multipoles":
+            if ragged:
                 mask[start : start + length, : data.shape[1]] = True
             else:
                 mask[start : start + length] = True

@@ -1,5 +1,8 @@
 """Geometry under jit: edge vectors, strain and volume."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 
 from electrojax.system.types import System
@@ -75,3 +78,33 @@ def volume(cell: Array) -> Array:
     return jnp.abs(
         jnp.einsum("...i,...i", cell[..., 0, :], jnp.cross(cell[..., 1, :], cell[..., 2, :]))
     )
+
+
+def periodic_axes(boundary: str, normal: int) -> tuple[int, ...]:
+    """Returns the indices of the lattice vectors that repeat; ``normal`` is the open one's."""
+    repeats = {"open": (), "slab": tuple(axis for axis in range(3) if axis != normal)}
+    return repeats.get(boundary, (0, 1, 2))
+
+
+def nearest_branch(polarization: Any, reference: Any, cell: Any, axes: Sequence[int]) -> Any:
+    """Returns polarisations moved by e times lattice vectors to the branches nearest to others.
+
+    Arithmetic only, so that it takes arrays of NumPy and of JAX.
+
+    Args:
+        polarization, reference: [G, 3] e·Å.
+        cell: [G, 3, 3] Å.
+        axes: the lattice vectors that repeat.
+    """
+    difference, moved = reference - polarization, polarization
+    for axis in axes:
+        a, b, c = (cell[:, (axis + k) % 3] for k in range(3))
+        reciprocal = _cross(b, c)
+        quanta = (difference * reciprocal).sum(-1) / (a * reciprocal).sum(-1)
+        moved = moved + quanta.round()[:, None] * a
+    return moved
+
+
+def _cross(a: Any, b: Any) -> Any:
+    next_, last = [1, 2, 0], [2, 0, 1]
+    return a[:, next_] * b[:, last] - a[:, last] * b[:, next_]

@@ -7,12 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from electrojax.errors import DataError
-from electrojax.typing import Array, ArrayLike, AxisSpec, array, static, struct
+from electrojax.typing import Array, ArrayLike, array, static, struct
 
 Boundary = Literal["open", "periodic", "slab"]
 BOUNDARIES: tuple[Boundary, ...] = ("open", "periodic", "slab")
-MAX_MULTIPOLES = 9
-"""Components of a multipole label up to l = 2."""
 
 
 @struct
@@ -115,14 +113,11 @@ class Label:
     mask: ArrayLike
 
 
-def _label(axis: str, *shape: int) -> Any:
-    spec = AxisSpec(axis, shape)  # type: ignore[arg-type]
-    return dataclasses.field(metadata={"label": spec})
-
-
 @struct
 class Targets:
     """Reference values of a batch; each is optional and carries its own mask.
+
+    A label is one field here and one row of :mod:`electrojax.system.quantities`, with its axis.
 
     Attributes:
         weight: [G] weight of the structure in the loss, 0 on padding.
@@ -141,23 +136,17 @@ class Targets:
     """
 
     weight: ArrayLike = array("graphs")
-    energy: Label = _label("graphs")
-    forces: Label = _label("nodes", 3)
-    stress: Label = _label("graphs", 3, 3)
-    dipole: Label = _label("graphs", 3)
-    polarization: Label = _label("graphs", 3)
-    polarizability: Label = _label("graphs", 3, 3)
-    born_charges: Label = _label("nodes", 3, 3)
-    charges: Label = _label("nodes")
-    multipoles: Label = _label("nodes", MAX_MULTIPOLES)
-    fermi_level: Label = _label("graphs")
-    potential: Label = _label("nodes")
-
-
-LABELS: dict[str, AxisSpec] = {
-    f.name: f.metadata["label"] for f in dataclasses.fields(Targets) if "label" in f.metadata
-}
-"""Name, axis and trailing shape of every label."""
+    energy: Label
+    forces: Label
+    stress: Label
+    dipole: Label
+    polarization: Label
+    polarizability: Label
+    born_charges: Label
+    charges: Label
+    multipoles: Label
+    fermi_level: Label
+    potential: Label
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,9 @@ from electrojax import testing
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.potential import assemble
 from electrojax.models.predict import predict_frames
-from electrojax.models.responses import RESPONSES, born_charges, field_responses, polarizability
+from electrojax.models.responses import born_charges, field_responses, polarizability
 from electrojax.system.batching import collate
+from electrojax.system.quantities import RESPONSES
 from electrojax.training.loss import loss
 from electrojax.typing import replace
 from tests.conformance.models import STATISTICS, capacity, compiled, potential, system_of

@@ -18,9 +18,6 @@ LEGENDRE_GAP = "legendre_gap"
 """∂E/∂Q + μ [G] in eV: zero where the density minimises its energy. It is a derivative of the
 model's energy, so the model adds it, in the reverse pass that gives the forces."""
 
-DIAGNOSTICS = ("level_slope", "stability", "last_step", LEGENDRE_GAP)
-"""What a self-consistent map may be asked to say of itself."""
-
 _TINY = 1e-30
 
 
@@ -34,7 +31,7 @@ def diagnosed(
     - last_step: the change [N, M] in e that one more update makes (l > 0 divided by width^l).
 
     Args:
-        names: any of ``DIAGNOSTICS``.
+        names: any of ``electrojax.system.quantities.DIAGNOSTICS``.
         problem: a ResponseProblem.
         multipoles: [N, M], where the map is linearised.
         levels: [N].
