@@ -61,7 +61,7 @@ def as_atoms(path):
 CASES = {
     "qeq at fixed potential": ("qeq", "nve", "h5"),
     "split in a field": ("split", "nvt_langevin", "xyz"),
-    "non_scf open shell": ("non_scf", "nvt_nose_hoover", "h5"),
+    "scf triplet": ("scf", "nvt_nose_hoover", "h5"),
     "qeq at fixed potential, text": ("qeq", "nvt_langevin", "xyz"),
 }
 
@@ -72,7 +72,7 @@ def test_predict_says_of_a_frame_what_the_run_said(md_file, tmp_path, case):
     model = potential("light", kind, "float64")
     with jax.enable_x64(True):
         bundle.save(model, tmp_path / "kind.ejx")
-    info = {"multiplicity": 3.0} if kind == "non_scf" else {}
+    info = {"multiplicity": 3.0} if kind == "scf" else {}
     if kind == "qeq":
         info |= {"charge_control": "fixed_potential", "fermi_level": -0.4}
     if kind == "split":
