@@ -122,7 +122,7 @@ def dipole(density: ChargeDensity, system: System, charge: Array | None = None) 
     """
     multipoles = summed_channels(density.multipoles)
     charge = total_charge(density, system) if charge is None else charge
-    origin = jnp.asarray(system.origin)
+    origin = system.origin
     about_origin = places(replace(system, origin=jnp.zeros_like(origin)))
     moments = multipoles[:, :1] * about_origin
     if multipoles.shape[1] > 1:

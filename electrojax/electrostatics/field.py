@@ -59,7 +59,7 @@ def field_coupling(system: System, cutoff: float) -> FieldCoupling:
     Raises:
         ConfigError: for periodic directions without edges (cutoff 0) along which charge flows.
     """
-    field = jnp.asarray(system.external_field)
+    field = system.external_field
     at_atoms = field[system.node_graph]
     located = places(system)
     moments = jnp.sum(at_atoms * located, axis=-1)
@@ -73,7 +73,7 @@ def field_coupling(system: System, cutoff: float) -> FieldCoupling:
     within = field - _along_normal(field, system)
     flow = flow_coordinates(system, cutoff, within)
     fixed = jnp.sum(within[system.node_graph] * located, axis=-1)
-    formal = jnp.asarray(system.formal_charges)
+    formal = system.formal_charges
     tied = formal + _excess(system)[system.node_graph]
     return FieldCoupling(
         potential=-(flow + moments - fixed),
@@ -112,16 +112,16 @@ def transfer_energy(transfers: Array, system: System) -> Array:
     Returns:
         [G] eV.
     """
-    field = jnp.asarray(system.external_field)[system.node_graph]
+    field = system.external_field[system.node_graph]
     along = jnp.sum(field[system.receivers] * edge_vectors(system), axis=-1)
     return -graph_sum(at_receivers(transfers * along, system), system)
 
 
 def _excess(system: System) -> Array:
     """What the total charge has beyond the formal charges, per atom [G] in e."""
-    atoms = graph_sum(jnp.ones_like(jnp.asarray(system.formal_charges)), system)
-    formal = graph_sum(jnp.asarray(system.formal_charges), system)
-    return (jnp.asarray(system.total_charge) - formal) / jnp.maximum(atoms, 1.0)
+    atoms = graph_sum(jnp.ones_like(system.formal_charges), system)
+    formal = graph_sum(system.formal_charges, system)
+    return (system.total_charge - formal) / jnp.maximum(atoms, 1.0)
 
 
 def _along_normal(vectors: Array, system: System) -> Array:
@@ -129,7 +129,7 @@ def _along_normal(vectors: Array, system: System) -> Array:
     if system.boundary == "periodic":
         return jnp.zeros_like(vectors)
     first, second = (axis for axis in range(3) if axis != system.normal)
-    cell = jnp.asarray(system.cell)
+    cell = system.cell
     normal = jnp.cross(cell[:, first], cell[:, second])
     share = jnp.sum(vectors * normal, axis=-1) / jnp.sum(normal**2, axis=-1)
     return share[:, None] * normal

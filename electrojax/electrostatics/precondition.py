@@ -23,6 +23,7 @@ from electrojax.electrostatics.density import l_max_of
 from electrojax.electrostatics.engines.corrections import CorrectedOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb, PeriodicOperator
 from electrojax.electrostatics.kernels.gaussian import fourier_factor, self_potential, tail_exponent
+from electrojax.electrostatics.kernels.waves import half_space
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import volume
 from electrojax.system.layout import GraphLayout, graph_layout
@@ -134,7 +135,7 @@ def low_k_preconditioner(
     box = _low_box(system.k_box, _reach(operator, width, accuracy), cutoff)
     low = replace(system, k_box=box)
     waves = PeriodicCoulomb(self_interaction=True).prepare(low, l_max, 1.0)
-    chosen, weight = _long_waves(waves, box, jnp.asarray(system.cell), sigma, cutoff)
+    chosen, weight = _long_waves(waves, box, system.cell, sigma, cutoff)
     squared = _taken(waves.squared, chosen)
     rest = own - _on_site(weight, squared, l_max)[:, None]
     inverse = jnp.where(mask, 1.0 / (dense + jnp.maximum(rest, 0.0)), 0.0)
@@ -212,14 +213,6 @@ def _room(box: tuple[int, ...]) -> int:
     return min(half, int(1.15 * math.pi / 6 * half) + 8)
 
 
-def _triples(box: tuple[int, int, int]) -> np.ndarray:
-    """Integers [P, 3] in the order of a flattened structure factor."""
-    first, second, third = (np.arange(n + 1) for n in box)
-    second = np.concatenate([second, -second[:0:-1]])
-    grid = np.meshgrid([1, -1], first, second, third, indexing="ij")
-    return np.stack([grid[1], grid[2], grid[0] * grid[3]], axis=-1).reshape(-1, 3)
-
-
 def _places(triples: Array, box: tuple[int, int, int]) -> tuple[Array, Array]:
     """Where integers are in a flattened structure factor, and 1, or −1 for the conjugate."""
     sign = jnp.where(triples[..., 0] < 0, -1, 1)
@@ -239,7 +232,7 @@ def _long_waves(
     waves: PeriodicOperator, box: tuple[int, int, int], cell: Array, sigma: Array, cutoff: float
 ) -> tuple[Array, Array]:
     """Places [G, K] of the waves below the cutoff and their λ [G, K] = 8π k_e e^{−k²σ²}/(V k²)."""
-    n = _triples(box)
+    n = half_space(box)[0].reshape(-1, 3)
     half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
     # n3 = 0 is there twice, for +n3 and −n3.
     half &= (n[:, 2] != 0) | (np.arange(len(n)) < len(n) // 2)
@@ -305,7 +298,7 @@ def _wave_overlaps(made: LowKPreconditioner, low: System, l_max: int) -> Array:
     box = low.k_box
     double = (2 * box[0], 2 * box[1], 2 * box[2])
     sums = PeriodicCoulomb().prepare(replace(low, k_box=double), 0, 1.0)
-    n = jnp.asarray(_triples(box))[made.chosen]
+    n = jnp.asarray(half_space(box)[0].reshape(-1, 3))[made.chosen]
     turn = 2.0 * math.pi * jnp.swapaxes(made.waves.inverse, 1, 2)
     k = jnp.einsum("gki,gij->gkj", n.astype(turn.dtype), turn, precision=_HIGHEST)
     product = jnp.einsum("gki,gli->gkl", k, k, precision=_HIGHEST)

@@ -39,7 +39,7 @@ class Space:
 
 def atom_space(system: System) -> Space:
     """Returns the inner products of unknowns at the atoms of a batch."""
-    graph, mask = jnp.asarray(system.node_graph), jnp.asarray(system.node_mask)
+    graph, mask = system.node_graph, system.node_mask
     return Space(jnp.where(mask, graph, system.n_graphs), system.n_graphs)
 
 

@@ -58,26 +58,26 @@ def charge_constraint(system: System, fragments: bool) -> ChargeConstraint:
         fragments: fix the charge of every fragment, to the sum of its formal charges, instead of
             the total charge of the structure.
     """
-    size, graph = system.n_nodes, jnp.asarray(system.node_graph)
+    size, graph = system.n_nodes, system.node_graph
     index = jnp.arange(size, dtype=jnp.int32)
     first = jax.ops.segment_min(index, graph, system.n_graphs, indices_are_sorted=True)
-    offset = jnp.asarray(system.fragment) if fragments else 0
-    fixed = at_atoms(jnp.asarray(system.charge_control), system) == FIXED_CHARGE
-    group = jnp.where(jnp.asarray(system.node_mask) & fixed, at_atoms(first, system) + offset, size)
+    offset = system.fragment if fragments else 0
+    fixed = at_atoms(system.charge_control, system) == FIXED_CHARGE
+    group = jnp.where(system.node_mask & fixed, at_atoms(first, system) + offset, size)
     count = jax.ops.segment_sum(jnp.ones_like(group), group, size)
-    formal = jnp.asarray(system.formal_charges)
+    formal = system.formal_charges
     if fragments:
         total = jax.ops.segment_sum(formal, group, size)
     else:
-        charges = at_atoms(jnp.asarray(system.total_charge), system)
+        charges = at_atoms(system.total_charge, system)
         total = jnp.zeros_like(formal).at[group].set(charges, mode="drop")
     return ChargeConstraint(group, total, count)
 
 
 def reservoir(system: System) -> Array:
     """Returns μ [G] in eV/e where the potential is fixed, 0 elsewhere."""
-    fixed = jnp.asarray(system.charge_control) == FIXED_POTENTIAL
-    return jnp.where(fixed, jnp.asarray(system.fermi_level), 0.0)
+    fixed = system.charge_control == FIXED_POTENTIAL
+    return jnp.where(fixed, system.fermi_level, 0.0)
 
 
 def fermi_level(problem: Any, multipliers: Array) -> Array:
@@ -94,4 +94,4 @@ def fermi_level(problem: Any, multipliers: Array) -> Array:
 
 def at_atoms(values: Array, system: System) -> Array:
     """Returns the value of each atom's structure [N, ...] of values [G, ...]."""
-    return values[jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)]
+    return values[jnp.minimum(system.node_graph, system.n_graphs - 1)]

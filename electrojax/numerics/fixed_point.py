@@ -126,7 +126,7 @@ def unrolled(
 
 def level_at_start(problem: ResponseProblem, given: Array) -> Array:
     """Returns levels [N] of each group from those [G] of each structure."""
-    graph = jnp.minimum(jnp.asarray(problem.system.node_graph), problem.system.n_graphs - 1)
+    graph = jnp.minimum(problem.system.node_graph, problem.system.n_graphs - 1)
     return jnp.where(problem.constraint.count > 0, given[graph], 0.0)
 
 

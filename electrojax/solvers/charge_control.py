@@ -34,8 +34,8 @@ def charge_of_structures(solver: nn.Module, density: ChargeDensity, system: Syst
     found = total_charge(density, system)
     if getattr(solver, "charge_control", "") not in CONSERVING:
         return found
-    fixed = jnp.asarray(system.charge_control) == FIXED_CHARGE
-    return jnp.where(fixed, jnp.asarray(system.total_charge), found)
+    fixed = system.charge_control == FIXED_CHARGE
+    return jnp.where(fixed, system.total_charge, found)
 
 
 def check_charges(frame: Frame, charge_control: str, formal: bool) -> None:

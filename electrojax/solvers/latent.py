@@ -93,13 +93,13 @@ class LatentCharges(nn.Module):
             for c in range(self.channels)
         ]
         read = read.at[:, :, 0].add(jnp.stack(elements, axis=1))
-        return jnp.where(jnp.asarray(system.node_mask)[:, None, None], read, 0.0)
+        return jnp.where(system.node_mask[:, None, None], read, 0.0)
 
     def _controlled(self, latent: Array, features: Features, system: System) -> Array:
         if self.charge_control == "none":
             return latent
         if self.charge_control == "neutral":
-            system = replace(system, total_charge=jnp.zeros_like(jnp.asarray(system.total_charge)))
+            system = replace(system, total_charge=jnp.zeros_like(system.total_charge))
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
         return jax.vmap(lambda p: conserve_charge(p, logits, system), 1, 1)(latent)
 

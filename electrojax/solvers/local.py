@@ -100,7 +100,7 @@ def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
         [N, M]; padding stays zero.
     """
     fukui = jax.nn.softplus(logits) * system.node_mask
-    missing = jnp.asarray(system.total_charge) - graph_sum(multipoles[:, 0], system)
+    missing = system.total_charge - graph_sum(multipoles[:, 0], system)
     total = graph_sum(fukui, system)
     per_graph = missing / jnp.where(total > 0, total, 1.0)
     shift = fukui * per_graph[system.node_graph]

@@ -140,7 +140,7 @@ class FieldUpdates(nn.Module):
         if self.energy == "perceptron":
             last = seen if self.form == "mace_polar" else received(multipoles)
             values = self._energies(features, multipoles + first, _flat(last), system)
-            values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
+            values = jnp.where(system.node_mask, values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
@@ -186,7 +186,7 @@ class FieldUpdates(nn.Module):
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         if self.form == "mace_polar":
             raw = BiasedPerceptron(self.start_hidden, count, name="fukui")(scalars)
             return jnp.where(mask, start, 0.0), raw
@@ -222,7 +222,7 @@ class FieldUpdates(nn.Module):
             )
             gauged = centred(field, system) if self.barycentre else field
             applied = share * field_potentials(gauged, multipoles[:, 0])
-            mask = jnp.asarray(system.node_mask)[:, None, None, None]
+            mask = system.node_mask[:, None, None, None]
             values = each_channel(receive, multipoles) + applied[:, None, None, :]
             return jnp.where(mask, values / units, 0.0)
 
@@ -236,7 +236,7 @@ class FieldUpdates(nn.Module):
             if self.form == "mace_polar"
             else FieldUpdate(count, self.hidden, self.limit, name=name)
         )
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
             change, weights = module(mixed, element, _flat(potentials), multipoles)

@@ -130,11 +130,11 @@ class ChargeEquilibration(nn.Module):
     def _source(self, features: Features, system: System) -> Array:
         """The charges [N] in e from which transfers start."""
         if self.transfers == "bounded":
-            return jnp.asarray(system.formal_charges)
+            return system.formal_charges
         charges = MultipoleReadout(irreps(0), name="source")(features)
         charges = charges + ElementTable(0.0, name="source_element")(system, charges.dtype)[:, None]
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-        charges = jnp.where(jnp.asarray(system.node_mask)[:, None], charges, 0.0)
+        charges = jnp.where(system.node_mask[:, None], charges, 0.0)
         return conserve_charge(charges, logits, system)[:, 0]
 
     def _energy(

@@ -155,7 +155,7 @@ class SelfConsistentField(nn.Module):
         energies = self._energies(features, problem, multipoles, multipliers)
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
-        levels = jnp.where(jnp.asarray(system.node_mask), at_atoms(level, system), 0.0)
+        levels = jnp.where(system.node_mask, at_atoms(level, system), 0.0)
         told = diagnosed(self.diagnostics, problem, multipoles, multipliers)
         return ChargeState(density, energies, level, levels, report, told)
 
@@ -163,7 +163,7 @@ class SelfConsistentField(nn.Module):
         local = MultipoleReadout(irreps(self.l_max), name="local")(features)
         start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY)
         local = local.at[:, 0].add(ElementTable(start, name="charge")(system, local.dtype))
-        local = jnp.where(jnp.asarray(system.node_mask)[:, None], local, 0.0)
+        local = jnp.where(system.node_mask[:, None], local, 0.0)
         if self.response == "free":
             return self._free(features, system, coulomb, local)
         scales = (self.initial_hardness, *[INITIAL_HARDNESS] * self.l_max)
@@ -272,4 +272,4 @@ class SelfConsistentField(nn.Module):
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
-        return jnp.where(jnp.asarray(problem.system.node_mask)[:, None], values, 0.0)
+        return jnp.where(problem.system.node_mask[:, None], values, 0.0)

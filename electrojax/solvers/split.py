@@ -110,13 +110,13 @@ class SplitCharges(nn.Module):
         if self.charge_control == "total":
             return field_energy(seated, system, self.cutoff)
         moment = dipole(seated, system)  # formal charges only: no charge has to flow
-        return -jnp.sum(jnp.asarray(system.external_field) * moment, axis=-1)
+        return -jnp.sum(system.external_field * moment, axis=-1)
 
     def _formal(self, system: System, dtype: jnp.dtype) -> Array:
         if isinstance(self.formal_charges, str):
-            return jnp.asarray(system.formal_charges)
+            return system.formal_charges
         table = jnp.asarray(charge_table(self.formal_charges), dtype)
-        return jnp.where(jnp.asarray(system.node_mask), table[system.numbers], 0.0)
+        return jnp.where(system.node_mask, table[system.numbers], 0.0)
 
     def _on_host(self, frame: Frame) -> np.ndarray:
         if isinstance(self.formal_charges, str):

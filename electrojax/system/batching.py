@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import CapacityError, DataError
@@ -13,6 +15,7 @@ from electrojax.system.types import Batch, Frame, Label, System, Targets
 from electrojax.typing import AxisSpec, replace, specs
 
 KPlan = tuple[int, int, int]
+T = TypeVar("T")
 
 FARTHEST = 1.0e9
 """Å from the origin; beyond it even float64 coordinates are coarser than 1e-7 Å."""
@@ -97,31 +100,34 @@ def build_sample(
     # Any numbers may name the fragments of a frame; a program counts them from 0.
     named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
     fragment = np.unique(named, return_inverse=True)[1]
+    columns: dict[str, Any] = {
+        "positions": positions,
+        "images": images,
+        "numbers": np.asarray(frame.numbers),
+        "node_graph": np.zeros(n, dtype=np.int32),
+        "formal_charges": formal,
+        "fragment": fragment,
+        "senders": edges[0],
+        "receivers": edges[1],
+        "shifts": edges[2],
+        "pair_senders": pairs[0],
+        "pair_receivers": pairs[1],
+        "pair_shifts": pairs[2],
+        "cell": cell[None],
+        "plan_cell": (cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
+        "origin": origin[None],
+        "total_charge": np.array([frame.total_charge]),
+        "multiplicity": np.array([frame.multiplicity]),
+        "external_field": np.asarray(frame.external_field, dtype=np.float64)[None],
+        "charge_control": np.array([frame.charge_control == "fixed_potential"], dtype=np.int32),
+        "fermi_level": np.array([frame.reservoir_level or 0.0]),
+        "node_mask": np.ones(n, dtype=bool),
+        "edge_mask": np.ones(len(edges[0]), dtype=bool),
+        "pair_mask": np.ones(len(pairs[0]), dtype=bool),
+        "graph_mask": np.ones(1, dtype=bool),
+    }
     system = System(
-        positions=positions,
-        images=images,
-        numbers=np.asarray(frame.numbers),
-        node_graph=np.zeros(n, dtype=np.int32),
-        formal_charges=formal,
-        fragment=fragment,
-        senders=edges[0],
-        receivers=edges[1],
-        shifts=edges[2],
-        pair_senders=pairs[0],
-        pair_receivers=pairs[1],
-        pair_shifts=pairs[2],
-        cell=cell[None],
-        plan_cell=(cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
-        origin=origin[None],
-        total_charge=np.array([frame.total_charge]),
-        multiplicity=np.array([frame.multiplicity]),
-        external_field=np.asarray(frame.external_field, dtype=np.float64)[None],
-        charge_control=np.array([frame.charge_control == "fixed_potential"], dtype=np.int32),
-        fermi_level=np.array([frame.reservoir_level or 0.0]),
-        node_mask=np.ones(n, dtype=bool),
-        edge_mask=np.ones(len(edges[0]), dtype=bool),
-        pair_mask=np.ones(len(pairs[0]), dtype=bool),
-        graph_mask=np.ones(1, dtype=bool),
+        **columns,
         boundary=boundary,
         normal=frame.normal,
         k_box=k_box,
@@ -201,7 +207,7 @@ def collate(
     systems = [s.system for s in samples]
     _check_boundaries(samples)
     _check_fit(systems, capacity)
-    columns = {
+    columns: dict[str, Any] = {
         name: _stack([getattr(s, name) for s in systems], spec, capacity, systems, dtype)
         for name, spec in specs(System).items()
     }
@@ -213,6 +219,15 @@ def collate(
         graph_nodes=capacity.graph_nodes,
     )
     return Batch(system, _collate_targets(samples, capacity, dtype))
+
+
+def on_device(inputs: T) -> T:
+    """Returns a system or batch with JAX arrays as fields, where collate puts NumPy's.
+
+    Compiled functions get JAX arrays anyway, and there it changes nothing; whoever calls one of
+    their parts directly converts once, here.
+    """
+    return jax.tree.map(jnp.asarray, inputs)
 
 
 def with_positions(system: System, positions: np.ndarray, cell: np.ndarray | None = None) -> System:

@@ -21,24 +21,24 @@ def edge_vectors(system: System) -> Array:
     Returns:
         [E, 3] Å in (x, y, z); padding edges have the length ``PADDING_DISTANCE``.
     """
-    positions = jnp.asarray(system.positions)
+    positions = system.positions
     vectors = positions[system.receivers] - positions[system.senders]
     if system.boundary != "open":
-        cell = jnp.asarray(system.cell)[jnp.asarray(system.node_graph)[system.receivers]]
-        shifts = jnp.asarray(system.shifts).astype(positions.dtype)
+        cell = system.cell[system.node_graph[system.receivers]]
+        shifts = system.shifts.astype(positions.dtype)
         vectors = vectors + jnp.einsum("ei,eij->ej", shifts, cell)
     padding = jnp.array([0.0, 0.0, PADDING_DISTANCE], positions.dtype)
-    return jnp.where(jnp.asarray(system.edge_mask)[:, None], vectors, padding)
+    return jnp.where(system.edge_mask[:, None], vectors, padding)
 
 
 def places(system: System) -> Array:
     """Returns where the atoms are in space, positions + images · cell + origin, [N, 3] Å."""
-    graph = jnp.asarray(system.node_graph)
-    moved = jnp.asarray(system.positions) + jnp.asarray(system.origin)[graph]
+    graph = system.node_graph
+    moved = system.positions + system.origin[graph]
     if system.boundary == "open":
         return moved
-    images = jnp.asarray(system.images).astype(moved.dtype)
-    return moved + jnp.einsum("ni,nij->nj", images, jnp.asarray(system.cell)[graph])
+    images = system.images.astype(moved.dtype)
+    return moved + jnp.einsum("ni,nij->nj", images, system.cell[graph])
 
 
 def harmonic_order(vectors: Array) -> Array:
@@ -63,14 +63,21 @@ def strained(system: System, strain: Array) -> System:
         strain: [G, 3, 3]; only its symmetric part is used, so that no rotation is applied.
     """
     symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
-    positions, cell = jnp.asarray(system.positions), jnp.asarray(system.cell)
-    origin = jnp.asarray(system.origin)
+    positions, cell = system.positions, system.cell
+    origin = system.origin
     return replace(
         system,
         positions=positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph]),
         origin=origin + jnp.einsum("gi,gij->gj", origin, symmetric),
         cell=cell + cell @ symmetric,
     )
+
+
+def reciprocal(cell: Array) -> Array:
+    """Returns A^{−T} [G, 3, 3]: rows b_i in 1/Å with a_i · b_j = δ_ij, for either handedness."""
+    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
+    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
 
 
 def volume(cell: Array) -> Array:

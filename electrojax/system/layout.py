@@ -50,7 +50,7 @@ def graph_layout(system: System) -> GraphLayout:
     graphs, atoms = system.n_graphs, system.graph_nodes
     if atoms < 1:
         raise CapacityError("the system has graph_nodes = 0; build it with collate")
-    mask, node_graph = jnp.asarray(system.node_mask), jnp.asarray(system.node_graph)
+    mask, node_graph = system.node_mask, system.node_graph
     counts = jax.ops.segment_sum(
         mask.astype(jnp.int32), node_graph, graphs, indices_are_sorted=True
     )

@@ -11,7 +11,7 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.electrostatics.field import field_coupling
 from electrojax.numerics.constraint import charge_constraint
 from electrojax.solvers.problems.quadratic import QuadraticEnergy
-from electrojax.system.batching import build_sample, capacity_for, collate
+from electrojax.system.batching import build_sample, capacity_for, collate, on_device
 from electrojax.system.types import Frame, System
 from electrojax.units import COULOMB
 
@@ -27,7 +27,7 @@ def system_of(frames: list[Frame], **padding: int) -> System:
     ]
     size = capacity_for(samples)
     wider = {name: getattr(size, name) + extra for name, extra in padding.items()}
-    return collate(samples, dataclasses.replace(size, **wider), np.float64).system
+    return on_device(collate(samples, dataclasses.replace(size, **wider), np.float64).system)
 
 
 def energy_of(

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
-from electrojax.electrostatics.density import each_channel, summed_channels
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.system.layout import GraphLayout
 from electrojax.typing import Array, static, struct
 
 
 @struct
-class CorrectedOperator:
+class CorrectedOperator(SitesOperator):
     """A periodic sum plus ½ mᵀ C m of moments m = Σ_i U_i p_i: symmetric, of low rank.
+
+    Receivers without the self-interaction keep every atom's share in the moments.
 
     Attributes:
         bulk: the periodic sum.
@@ -36,39 +38,22 @@ class CorrectedOperator:
     l_max: int = static()
     dipoles: tuple[int, ...] = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, eV/(e·Å^l), of multipoles [N, M] or [N, C, M] e·Å^l; the same shape."""
-        potential = self.bulk.potential(multipoles)
-        conjugate = self._conjugate(self.layout.dense(summed_channels(multipoles)))
-        added = self._spread_out(conjugate, self.width, self.l_max)
-        return potential + (added if multipoles.ndim == 2 else added[:, None])
+    def _potential(self, charge: Array) -> Array:
+        conjugate = self._conjugate(self.layout.dense(charge))
+        return self.bulk.potential(charge) + self._spread_out(conjugate, self.width, self.l_max)
 
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the energy ½⟨p, Ap⟩ [G] in eV of multipoles [N, M] or [N, C, M] e·Å^l."""
-        energy = self.bulk.energy(multipoles)
-        total = self._total(self.layout.dense(summed_channels(multipoles)))
-        return energy + 0.5 * jnp.einsum("gr,grs,gs->g", total, self.coupling, total)
+    def _energy(self, charge: Array) -> Array:
+        total = self._total(self.layout.dense(charge))
+        added = jnp.einsum("gr,grs,gs->g", total, self.coupling, total)
+        return self.bulk.energy(charge) + 0.5 * added
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator; without the self-interaction
-        the correction keeps every atom's share in the moments.
-        """
-        bulk = receiving(self.bulk).receive(multipoles, widths, l_max, self_interaction)
-
-        def one_channel(charge: Array) -> Array:
-            conjugate = self._conjugate(self.layout.dense(charge))
-            values = [self._spread_out(conjugate, jnp.asarray(w), l_max) for w in widths]
-            return jnp.stack(values, axis=1)
-
-        return bulk + each_channel(one_channel, multipoles)
+        bulk = receiving(self.bulk).receive(charge, widths, l_max, self_interaction)
+        conjugate = self._conjugate(self.layout.dense(charge))
+        values = [self._spread_out(conjugate, jnp.asarray(w), l_max) for w in widths]
+        return bulk + jnp.stack(values, axis=1)
 
     def _rows(self, width: Array, l_max: int) -> Array:
         rows = self.moments[..., : (l_max + 1) ** 2]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
-from electrojax.electrostatics.density import each_channel, summed_channels
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.slab import SlabCoulomb, slab_normal
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
 from electrojax.errors import ConfigError
@@ -129,12 +129,12 @@ class CounterChargedCoulomb(SlabCoulomb):
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
         slab = super().prepare(system, l_max, width)
-        layout, cell = graph_layout(system), jnp.asarray(system.cell)
+        layout, cell = graph_layout(system), system.cell
         normal, height = slab_normal(cell, system.normal)
         along = jnp.sum(normal * cell[:, system.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
         # Counter charges stand at heights in space.
-        located = jnp.asarray(system.positions) + jnp.asarray(system.origin)[system.node_graph]
+        located = system.positions + system.origin[system.node_graph]
         positions = layout.dense(located)
         return CounterChargedOperator(
             bulk=slab,
@@ -149,8 +149,10 @@ class CounterChargedCoulomb(SlabCoulomb):
 
 
 @struct
-class CounterChargedOperator:
+class CounterChargedOperator(SitesOperator):
     """A slab's operator with its counter charge: symmetric, of rank two more.
+
+    What receivers of a channel feel is the counter charge of that channel alone.
 
     Attributes:
         bulk: the slab alone.
@@ -172,39 +174,23 @@ class CounterChargedOperator:
     profile: Profile = static()
     l_max: int = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, eV/(e·Å^l), of multipoles [N, M] or [N, C, M] e·Å^l; the same shape."""
-        potential = self.bulk.potential(multipoles)
-        moments = self._moments(self.layout.dense(summed_channels(multipoles)))
-        added = self.layout.nodes(self._felt(moments, self.width, self.l_max))
-        return potential + (added if multipoles.ndim == 2 else added[:, None])
+    def _potential(self, charge: Array) -> Array:
+        moments = self._moments(self.layout.dense(charge))
+        added = self._felt(moments, self.width, self.l_max)
+        return self.bulk.potential(charge) + self.layout.nodes(added)
 
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the energy ½⟨p, Ap⟩ [G] in eV of multipoles [N, M] or [N, C, M] e·Å^l."""
-        charge, far = self._moments(self.layout.dense(summed_channels(multipoles)))
-        own = 0.5 * self.profile.mean_distance * charge**2
-        return self.bulk.energy(multipoles) + self.scale * (charge * far - own)
+    def _energy(self, charge: Array) -> Array:
+        total, far = self._moments(self.layout.dense(charge))
+        own = 0.5 * self.profile.mean_distance * total**2
+        return self.bulk.energy(charge) + self.scale * (total * far - own)
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator; the counter charge is that of
-        the multipoles, each channel its own.
-        """
-        bulk = receiving(self.bulk).receive(multipoles, widths, l_max, self_interaction)
-
-        def one_channel(charge: Array) -> Array:
-            moments = self._moments(self.layout.dense(charge))
-            values = [self._felt(moments, jnp.asarray(w), l_max) for w in widths]
-            return self.layout.nodes(jnp.stack(values, axis=2))
-
-        return bulk + each_channel(one_channel, multipoles)
+        bulk = receiving(self.bulk).receive(charge, widths, l_max, self_interaction)
+        moments = self._moments(self.layout.dense(charge))
+        values = [self._felt(moments, jnp.asarray(w), l_max) for w in widths]
+        return bulk + self.layout.nodes(jnp.stack(values, axis=2))
 
     def _moments(self, dense: Array) -> tuple[Array, Array]:
         """Q and F [G] of multipoles [G, A, M]."""

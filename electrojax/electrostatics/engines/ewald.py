@@ -16,13 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
-from electrojax.electrostatics.density import (
-    check_components,
-    check_order,
-    each_channel,
-    felt_by_channels,
-    summed_channels,
-)
+from electrojax.electrostatics.density import check_order
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.electrostatics.kernels.gaussian import (
     on_site_response,
@@ -136,7 +131,7 @@ class EwaldCoulomb:
                 "point charges (width 0) with their interaction with themselves, which is "
                 "infinite; needed self_interaction False or a positive width"
             )
-        cell = jnp.asarray(system.cell)
+        cell = system.cell
         split = jnp.asarray(self.split(l_max), cell.dtype)
         widths = jnp.broadcast_to(jnp.asarray(width, cell.dtype), (system.n_nodes,))
         vectors = _pair_vectors(system)
@@ -149,7 +144,7 @@ class EwaldCoulomb:
             reciprocal=self._reciprocal().prepare(system, l_max, split),
             vectors=vectors,
             kernels=_masked(kernels, system),
-            on_site=self._on_site(widths, split, l_max, jnp.asarray(system.node_mask)),
+            on_site=self._on_site(widths, split, l_max, system.node_mask),
             background=4.0 * math.pi * COULOMB / volume(cell),
             widths=widths,
             split=self.split(l_max),
@@ -170,8 +165,11 @@ class EwaldCoulomb:
 
 
 @struct
-class EwaldOperator:
+class EwaldOperator(SitesOperator):
     """The real/reciprocal split for fixed geometry.
+
+    With widths that differ, or are not known when the program is made, no receiver may be wider
+    than the split; nor may one have width 0 at a point charge.
 
     Attributes:
         system: the batch.
@@ -199,68 +197,27 @@ class EwaldOperator:
     l_max: int = static()
     uniform_width: float | None = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
+    def _potential(self, charge: Array) -> Array:
+        return self.reciprocal.potential(charge) + self._rest(charge)
 
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
-        values = self.reciprocal.potential(charge) + self._rest(charge)
-        return felt_by_channels(values, multipoles)
-
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            [G] eV.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
+    def _energy(self, charge: Array) -> Array:
         sites = (self.system, charge, self.widths, self.split, self.cutoff, self.uniform_width)
         rest = 0.5 * graph_sum(jnp.sum(charge * self._alone(charge), axis=-1), self.system)
         return self.reciprocal.energy(charge) + short_range_energy(*sites) + rest
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator. With widths that differ, or
-        are not known when the program is made, no receiver may be wider than the split; nor may one
-        have width 0 at a point charge.
-
-        Raises:
-            ConfigError: if a receiver is too wide.
-        """
-        check_order(l_max)
-        check_components(multipoles, self.l_max)
-
+        receive = receiving(self.reciprocal).receive
         widened = [self._widened(width) for width in widths]
-
-        def one_channel(charge: Array) -> Array:
-            receive = receiving(self.reciprocal).receive
-            far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
-            values = [
-                far + self._received(charge, width, l_max, self_interaction)
-                if wide is None
-                else receive(charge, (wide,), l_max, self_interaction)[:, 0]
-                for width, wide in zip(widths, widened)
-            ]
-            return jnp.stack(values, axis=1)
-
-        return each_channel(one_channel, multipoles)
+        far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
+        values = [
+            far + self._received(charge, width, l_max, self_interaction)
+            if wide is None
+            else receive(charge, (wide,), l_max, self_interaction)[:, 0]
+            for width, wide in zip(widths, widened)
+        ]
+        return jnp.stack(values, axis=1)
 
     def _widened(self, width: float) -> float | None:
         """τ' of the receivers of the wide Gaussians that feel the same, where pairs are not needed.
@@ -282,7 +239,7 @@ class EwaldOperator:
         self, multipoles: Array, width: float, l_max: int, self_interaction: bool
     ) -> Array:
         """What one receiver feels beyond the reciprocal sum, [N, (l_max + 1)²]."""
-        system, mask = self.system, jnp.asarray(self.system.node_mask)
+        system, mask = self.system, self.system.node_mask
         squared = jnp.sum(self.vectors**2, axis=-1)
         pair_width: float | Array = 0.0
         if self.uniform_width != 0 or width != 0:
@@ -312,7 +269,7 @@ class EwaldOperator:
     def _rest(self, multipoles: Array) -> Array:
         """Everything but the reciprocal sum, [N, M]."""
         pairs = self._pair_sum(self.kernels, multipoles, self.l_max)
-        mask = jnp.asarray(self.system.node_mask)[:, None]
+        mask = self.system.node_mask[:, None]
         return jnp.where(mask, pairs, 0.0) + self._alone(multipoles)
 
     def _alone(self, multipoles: Array) -> Array:
@@ -320,14 +277,14 @@ class EwaldOperator:
         total = self.on_site * multipoles
         background = self._neutralising(multipoles[:, 0], 0.5 * self.widths**2)
         total = total.at[:, 0].add(-background)
-        return jnp.where(jnp.asarray(self.system.node_mask)[:, None], total, 0.0)
+        return jnp.where(self.system.node_mask[:, None], total, 0.0)
 
     def _neutralising(self, charges: Array, spread: Array) -> Array:
         """(4π k_e/V) Σ_j (s² − ½σ_i² − ½σ_j²) q_j, what the pairs have at k = 0, [N] eV/e.
 
         spread is ½σ_i² of what feels it.
         """
-        graph = jnp.minimum(jnp.asarray(self.system.node_graph), self.system.n_graphs - 1)
+        graph = jnp.minimum(self.system.node_graph, self.system.n_graphs - 1)
         total = graph_sum(charges, self.system)[graph]
         moment = graph_sum(0.5 * self.widths**2 * charges, self.system)[graph]
         return self.background[graph] * ((self.split**2 - spread) * total - moment)
@@ -339,28 +296,28 @@ def _screening(accuracy: float, l_max: int) -> float:
 
 def _pair_vectors(system: System) -> Array:
     """From sender to receiver, [P, 3] Å in harmonic order."""
-    positions = harmonic_order(jnp.asarray(system.positions))
-    cells = harmonic_order(jnp.asarray(system.cell))
+    positions = harmonic_order(system.positions)
+    cells = harmonic_order(system.cell)
     senders, receivers = system.pair_senders, system.pair_receivers
     if system.n_graphs > 1:
-        cells = cells[jnp.asarray(system.node_graph)[receivers]]
-    shifts = jnp.asarray(system.pair_shifts).astype(positions.dtype)
+        cells = cells[system.node_graph[receivers]]
+    shifts = system.pair_shifts.astype(positions.dtype)
     offsets = [shifts[:, i, None] * cells[:, i] for i in range(3)]
     vectors = positions[receivers] - positions[senders] + sum(offsets[1:], start=offsets[0])
     padding = jnp.array([0.0, PADDING_DISTANCE, 0.0], positions.dtype)
-    return jnp.where(jnp.asarray(system.pair_mask)[:, None], vectors, padding)
+    return jnp.where(system.pair_mask[:, None], vectors, padding)
 
 
 def _pair_width(system: System, width: float | Array) -> float | Array:
     """w = √((σ_i² + σ_j²)/2): one number where all atoms have the same width, or [P]."""
     if are_points(width) or jnp.ndim(width) == 0:
         return 0.0 if are_points(width) else width
-    square = jnp.asarray(width, jnp.asarray(system.cell).dtype) ** 2
+    square = jnp.asarray(width, system.cell.dtype) ** 2
     return jnp.sqrt(0.5 * (square[system.pair_receivers] + square[system.pair_senders]))
 
 
 def _masked(kernels: tuple[Array, ...], system: System) -> tuple[Array, ...]:
-    mask = jnp.asarray(system.pair_mask)
+    mask = system.pair_mask
     return tuple(jnp.where(mask, kernel, 0.0) for kernel in kernels)
 
 

@@ -78,7 +78,7 @@ class MakovPayneCoulomb:
             moments=moments,
             spread=jnp.asarray([0.0, 0.0, 0.0, 0.0, 3.0], moments.dtype),
             width=layout.dense(width) if width.ndim else width,
-            coupling=_coupling(volume(jnp.asarray(system.cell))),
+            coupling=_coupling(volume(system.cell)),
             l_max=l_max,
             dipoles=(1, 2, 3),
         )

@@ -21,34 +21,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import check_receivable
-from electrojax.electrostatics.density import (
-    check_components,
-    check_order,
-    each_channel,
-    felt_by_channels,
-    summed_channels,
-)
+from electrojax.electrostatics.density import check_order
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
-from electrojax.electrostatics.kernels.gaussian import (
-    fourier_factor,
-    on_site_response,
-    self_potential,
-)
+from electrojax.electrostatics.kernels.gaussian import on_site_response, self_potential
 from electrojax.electrostatics.kernels.harmonics import quadrupole_tensor
 from electrojax.electrostatics.kernels.mesh_waves import (
     deconvolution,
     frequencies,
     inside,
-    reciprocal,
     squared_k,
 )
-from electrojax.electrostatics.kernels.plan import squared_reach, taper
 from electrojax.electrostatics.kernels.splines import MeshPlan, mesh_plan, spline_weights
+from electrojax.electrostatics.kernels.waves import planned_share, wave_weight
 from electrojax.errors import CapacityError, ConfigError
-from electrojax.system.geometry import cartesian_order, volume
+from electrojax.system.geometry import cartesian_order, reciprocal
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, static, struct
-from electrojax.units import COULOMB
 
 FINEST = 1e-10
 """The smallest force error that the meshes to choose from can meet."""
@@ -155,12 +144,12 @@ class MeshCoulomb:
         if not any(system.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
         plan = mesh_plan(system.k_box, self.accuracy, l_max)
-        cell = jnp.asarray(system.cell)
+        cell = system.cell
         width = jnp.asarray(width, cell.dtype)
         inverse = jnp.swapaxes(reciprocal(cell), 1, 2)
-        graph = jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)
+        graph = jnp.minimum(system.node_graph, system.n_graphs - 1)
         scale = inverse[graph] * jnp.asarray(plan.shape, cell.dtype)
-        base, offset = _places(jnp.asarray(system.positions), inverse[graph], plan)
+        base, offset = _places(system.positions, inverse[graph], plan)
         return MeshOperator(
             system=system,
             base=jnp.concatenate([graph[:, None], base], axis=1).astype(jnp.int32),
@@ -180,24 +169,20 @@ class MeshCoulomb:
         self, system: System, cell: Array, width: Array, l_max: int, plan: MeshPlan
     ) -> Array:
         """(4π k_e/V) e^{−k²σ²}/(k² b̃²) [G, M1, M2, M3/2 + 1], zero outside the planned set."""
-        indices = frequencies(plan)
-        squared = squared_k(indices, reciprocal(cell))
-        rows = reciprocal(jnp.asarray(system.plan_cell))
-        shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(rows * rows, axis=-1), axis=-1)
-        receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
-        reach = squared_reach(shortest, jnp.minimum(width, receiver), self.accuracy, l_max)
-        inner, outer = (edge[:, None, None, None] for edge in reach)
+        indices, rows = frequencies(plan), reciprocal(system.plan_cell)
         planned = squared_k(indices, rows)
-        used = (planned < outer) & inside(indices, system.k_box)
-        safe = jnp.where(used, squared, 1.0)
-        factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
-        value = factor * fourier_factor(2.0 * safe, width) / safe * taper(planned, inner, outer)
-        return jnp.where(used, value * jnp.asarray(deconvolution(plan), cell.dtype), 0.0)
+        receiver, accuracy = self.narrowest_receiver, self.accuracy
+        count = inside(indices, system.k_box)
+        share = planned_share(count, planned, rows, width, receiver, accuracy, l_max)
+        value = wave_weight(squared_k(indices, reciprocal(cell)), share, cell, width)
+        return value * jnp.asarray(deconvolution(plan), cell.dtype)
 
 
 @struct
-class MeshOperator:
+class MeshOperator(SitesOperator):
     """The reciprocal sum on a mesh for fixed geometry.
+
+    Receivers narrower than the density must be announced in the engine's narrowest_receiver.
 
     Attributes:
         system: the batch.
@@ -227,78 +212,40 @@ class MeshOperator:
     narrowest_receiver: float = static()
     block: int = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
+    def _potential(self, charge: Array) -> Array:
         # The adjoint is the transpose of the very same map, so the operator is exactly symmetric.
         mesh, adjoint = jax.vjp(self._spread, charge)
         waves = jnp.fft.rfftn(mesh, axes=(1, 2, 3)) * self.weight
-        values = adjoint(self._field(waves))[0] - self._own(charge)
-        return felt_by_channels(values, multipoles)
+        return adjoint(self._field(waves))[0] - self._own(charge)
 
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure, by one transform.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            [G] eV.
-        """
-        check_components(multipoles, self.l_max)
-        charge = summed_channels(multipoles)
+    def _energy(self, charge: Array) -> Array:
+        """By one transform: ½ Σ_k w(k) |S(k)|² without the self-interaction."""
         waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3))
         # Only n3 >= 0 is stored; the others are complex conjugates.
         twice = jnp.asarray(np.where(np.arange(waves.shape[-1]) > 0, 2.0, 1.0), charge.dtype)
         square = jnp.real(waves) ** 2 + jnp.imag(waves) ** 2
-        reciprocal = jnp.sum(twice * self.weight * square, axis=(1, 2, 3))
+        total = jnp.sum(twice * self.weight * square, axis=(1, 2, 3))
         own = graph_sum(jnp.sum(charge * self._own(charge), axis=-1), self.system)
-        return 0.5 * (reciprocal - own)
+        return 0.5 * (total - own)
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator. Receivers narrower than the
-        density must be announced in the engine's narrowest_receiver.
-
-        Raises:
-            ConfigError: if the mesh is too coarse for a receiver.
-        """
-        check_order(l_max)
-        check_components(multipoles, self.l_max)
         check_receivable(widths, self.narrowest_receiver)
-        squared = squared_k(frequencies(self.plan), reciprocal(jnp.asarray(self.system.cell)))
+        squared = squared_k(frequencies(self.plan), reciprocal(self.system.cell))
         squared = jnp.where(self.weight > 0, squared, 0.0)
         target = jnp.zeros((self.system.n_nodes, (l_max + 1) ** 2), self.weight.dtype)
-
-        def one_channel(charge: Array) -> Array:
-            waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
-            _, adjoint = jax.vjp(self._spread, target)
-            values = []
-            for width in widths:
-                # One of the two Gaussians of the weight is a receiver's.
-                change = jnp.exp(0.5 * squared * (self.width**2 - width**2))
-                received = adjoint(self._field(waves * change))[0]
-                if not self_interaction:
-                    received = received - on_site_response(charge, self.width, width, l_max)
-                values.append(received)
-            return self._masked(jnp.stack(values, axis=1))
-
-        return each_channel(one_channel, multipoles)
+        waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
+        _, adjoint = jax.vjp(self._spread, target)
+        values = []
+        for width in widths:
+            # One of the two Gaussians of the weight is a receiver's.
+            change = jnp.exp(0.5 * squared * (self.width**2 - width**2))
+            received = adjoint(self._field(waves * change))[0]
+            if not self_interaction:
+                received = received - on_site_response(charge, self.width, width, l_max)
+            values.append(received)
+        return self._masked(jnp.stack(values, axis=1))
 
     def _field(self, waves: Array) -> Array:
         """The potential on the mesh, times its number of points."""
@@ -306,7 +253,7 @@ class MeshOperator:
         return math.prod(self.plan.shape) * field
 
     def _masked(self, values: Array) -> Array:
-        mask = jnp.asarray(self.system.node_mask)
+        mask = self.system.node_mask
         return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
     def _own(self, multipoles: Array) -> Array:

@@ -7,13 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.density import (
-    check_components,
-    check_order,
-    each_channel,
-    felt_by_channels,
-    summed_channels,
-)
+from electrojax.electrostatics.density import check_order
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.kernels.gaussian import (
     on_site_response,
     point_coulomb,
@@ -76,7 +71,7 @@ class OpenCoulomb:
         """
         check_order(l_max)
         layout = graph_layout(system)
-        positions = layout.dense(harmonic_order(jnp.asarray(system.positions)))
+        positions = layout.dense(harmonic_order(system.positions))
         width = jnp.asarray(width, positions.dtype)
         if width.ndim:
             # Empty places keep a positive width, or the kernel there would be infinite.
@@ -104,7 +99,7 @@ class OpenCoulomb:
 
 
 @struct
-class OpenOperator:
+class OpenOperator(SitesOperator):
     """The pair sum for fixed positions.
 
     Attributes:
@@ -127,53 +122,19 @@ class OpenOperator:
     rows: int = static()
     sharp: bool = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
+    def _potential(self, charge: Array) -> Array:
+        return self.layout.nodes(self._apply(self.layout.dense(charge)))
 
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
-        """
-        check_components(multipoles, self.l_max)
-        dense = self.layout.dense(summed_channels(multipoles))
-        values = self.layout.nodes(self._apply(dense))
-        return felt_by_channels(values, multipoles)
-
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            [G] eV.
-        """
-        check_components(multipoles, self.l_max)
-        dense = self.layout.dense(summed_channels(multipoles))
+    def _energy(self, charge: Array) -> Array:
+        dense = self.layout.dense(charge)
         return 0.5 * jnp.sum(dense * self._apply(dense), axis=(1, 2))
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator.
-        """
-        check_order(l_max)
-
-        def one_channel(charge: Array) -> Array:
-            dense = self.layout.dense(charge)
-            values = [self._received(dense, w, l_max, self_interaction) for w in widths]
-            return self.layout.nodes(jnp.stack(values, axis=2))
-
-        check_components(multipoles, self.l_max)
-        return each_channel(one_channel, multipoles)
+        dense = self.layout.dense(charge)
+        values = [self._received(dense, w, l_max, self_interaction) for w in widths]
+        return self.layout.nodes(jnp.stack(values, axis=2))
 
     def receivers(
         self, widths: Sequence[float], l_max: int, self_interaction: bool = True

@@ -19,28 +19,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.contract import check_receivable
-from electrojax.electrostatics.density import (
-    check_components,
-    check_order,
-    each_channel,
-    felt_by_channels,
-    summed_channels,
-)
+from electrojax.electrostatics.density import check_order
+from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.kernels.gaussian import (
-    fourier_factor,
     on_site_response,
     self_potential,
     tail_exponent,
 )
 from electrojax.electrostatics.kernels.harmonics import quadrupole_tensor
 from electrojax.electrostatics.kernels.phases import phases, products, split_atoms, unfold
-from electrojax.electrostatics.kernels.plan import k_box_of, squared_reach, taper
+from electrojax.electrostatics.kernels.plan import k_box_of
+from electrojax.electrostatics.kernels.waves import half_space, planned_share, wave_weight
 from electrojax.errors import CapacityError, ConfigError
-from electrojax.system.geometry import cartesian_order, volume
+from electrojax.system.geometry import cartesian_order, reciprocal
 from electrojax.system.layout import GraphLayout, graph_layout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
-from electrojax.units import COULOMB
 
 MAX_K_VECTORS = 1 << 26
 """More than this in the half space would take gigabytes: a narrower Gaussian needs another sum."""
@@ -150,19 +144,24 @@ class PeriodicCoulomb:
             raise ConfigError("a width per atom; needed one width for all atoms in a periodic sum")
         if not any(system.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
-        cell = jnp.asarray(system.cell)
+        cell = system.cell
         layout = graph_layout(system)
         width = jnp.asarray(width, cell.dtype)
-        inverse = jnp.swapaxes(_reciprocal(cell), 1, 2)
-        fractional = _matmul(layout.dense(jnp.asarray(system.positions)), inverse)
+        rows = reciprocal(cell)
+        triples, count = half_space(system.k_box)
+        triples = jnp.asarray(triples, cell.dtype)
+        squared = _squared_k(triples, rows)
+        share = self._share(system, triples, count, width, l_max)
+        inverse = jnp.swapaxes(rows, 1, 2)
+        fractional = _matmul(layout.dense(system.positions), inverse)
         # Wrapped, so that float32 keeps its digits; the phases do not see whole lattice vectors.
         fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
         return PeriodicOperator(
             layout=layout,
             inverse=inverse,
             tables=tuple(phases(fractional[..., i], system.k_box[i]) for i in range(3)),
-            weight=self._weight(system, cell, width, l_max),
-            squared=_squared_k(_triples(system.k_box, cell.dtype), _reciprocal(cell)),
+            weight=wave_weight(squared, share, cell, width),
+            squared=squared,
             width=width,
             narrowest_receiver=self.narrowest_receiver,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
@@ -170,26 +169,14 @@ class PeriodicCoulomb:
             block=self._block(layout, system.k_box, l_max),
         )
 
-    def _weight(self, system: System, cell: Array, width: Array, l_max: int) -> Array:
-        """(4π k_e/V) e^{−k²σ²}/k² [G, 2, n, n3 + 1], times the number of ±k of each term.
-
-        The taper is a function of the plan alone, so that it does not move with the cell.
-        """
-        indices, count = _half_space(system.k_box)
-        triples = jnp.asarray(indices, cell.dtype)
-        squared = _squared_k(triples, _reciprocal(cell))
-        plan = _reciprocal(jnp.asarray(system.plan_cell))
-        shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(plan * plan, axis=-1), axis=-1)
-        receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
-        narrowest = jnp.minimum(width, receiver)
-        reach = squared_reach(shortest, narrowest, self.accuracy, l_max)
-        inner, outer = (jnp.asarray(k2)[:, None, None, None] for k2 in reach)
-        planned = jnp.asarray(count, cell.dtype) * taper(_squared_k(triples, plan), inner, outer)
-        used = planned > 0
-        safe = jnp.where(used, squared, 1.0)
-        factor = 4.0 * math.pi * COULOMB / volume(cell)[:, None, None, None]
-        value = factor * fourier_factor(2.0 * safe, width) / safe
-        return jnp.where(used, planned * value, 0.0)
+    def _share(
+        self, system: System, triples: Array, count: np.ndarray, width: Array, l_max: int
+    ) -> Array:
+        """How much each wave of the plan counts, [G, 2, n, n3 + 1]."""
+        plan = reciprocal(system.plan_cell)
+        planned = _squared_k(triples, plan)
+        receiver, accuracy = self.narrowest_receiver, self.accuracy
+        return planned_share(count, planned, plan, width, receiver, accuracy, l_max)
 
     def _block(self, layout: GraphLayout, k_box: tuple[int, int, int], l_max: int) -> int:
         """Number of atoms per structure whose phases are made at once."""
@@ -200,8 +187,10 @@ class PeriodicCoulomb:
 
 
 @struct
-class PeriodicOperator:
+class PeriodicOperator(SitesOperator):
     """The reciprocal sum for fixed geometry.
+
+    Receivers narrower than the density must be announced in the engine's narrowest_receiver.
 
     Attributes:
         layout: places of the atoms in the dense layout.
@@ -227,71 +216,35 @@ class PeriodicOperator:
     narrowest_receiver: float = static()
     block: int = static()
 
-    def potential(self, multipoles: Array) -> Array:
-        """Returns ∂E/∂p, the potential and its gradients averaged over each atom's own Gaussians.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            the same shape, eV/(e·Å^l); every channel feels the sum of all channels.
-        """
-        check_components(multipoles, self.l_max)
-        dense = self.layout.dense(summed_channels(multipoles))
+    def _potential(self, charge: Array) -> Array:
+        dense = self.layout.dense(charge)
         # The adjoint is the transpose of the very same map, so the operator is exactly symmetric.
         factors, adjoint = jax.vjp(self.structure_factor, dense)
         values = adjoint(self.weight[..., None] * factors)[0] - self.on_site * dense
-        values = self.layout.nodes(values)
-        return felt_by_channels(values, multipoles)
+        return self.layout.nodes(values)
 
-    def energy(self, multipoles: Array) -> Array:
-        """Returns the Coulomb energy ½⟨p, Ap⟩ of every structure, by one transform.
-
-        Args:
-            multipoles: [N, M] or [N, C, M] e·Å^l.
-
-        Returns:
-            [G] eV.
-        """
-        check_components(multipoles, self.l_max)
-        dense = self.layout.dense(summed_channels(multipoles))
+    def _energy(self, charge: Array) -> Array:
+        """By one transform: ½ Σ_k w(k) |S(k)|² without the self-interaction."""
+        dense = self.layout.dense(charge)
         square = jnp.sum(self.structure_factor(dense) ** 2, axis=-1)
-        reciprocal = jnp.sum(self.weight * square, axis=(1, 2, 3))
-        return 0.5 * (reciprocal - jnp.sum(self.on_site * dense * dense, axis=(1, 2)))
+        waves = jnp.sum(self.weight * square, axis=(1, 2, 3))
+        return 0.5 * (waves - jnp.sum(self.on_site * dense * dense, axis=(1, 2)))
 
-    def receive(
-        self,
-        multipoles: Array,
-        widths: Sequence[float],
-        l_max: int,
-        self_interaction: bool = True,
+    def _receive(
+        self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        """Returns the potential averaged over unit multipoles of other widths at the atoms.
-
-        The arguments and the result are those of ReceivingOperator. Receivers narrower than the
-        density must be announced in the engine's narrowest_receiver.
-
-        Raises:
-            ConfigError: if there are not enough k-vectors for a receiver.
-        """
-        check_order(l_max)
-        check_components(multipoles, self.l_max)
         check_receivable(widths, self.narrowest_receiver)
-
-        def one_channel(charge: Array) -> Array:
-            dense = self.layout.dense(charge)
-            factors = self.structure_factor(dense)
-            target = jnp.zeros((*dense.shape[:2], (l_max + 1) ** 2), dense.dtype)
-            _, adjoint = jax.vjp(self.structure_factor, target)
-            values = []
-            for width in widths:
-                received = adjoint(self._received_weight(width)[..., None] * factors)[0]
-                if not self_interaction:
-                    received = received - on_site_response(dense, self.width, width, l_max)
-                values.append(received)
-            return self.layout.nodes(jnp.stack(values, axis=2))
-
-        return each_channel(one_channel, multipoles)
+        dense = self.layout.dense(charge)
+        factors = self.structure_factor(dense)
+        target = jnp.zeros((*dense.shape[:2], (l_max + 1) ** 2), dense.dtype)
+        _, adjoint = jax.vjp(self.structure_factor, target)
+        values = []
+        for width in widths:
+            received = adjoint(self._received_weight(width)[..., None] * factors)[0]
+            if not self_interaction:
+                received = received - on_site_response(dense, self.width, width, l_max)
+            values.append(received)
+        return self.layout.nodes(jnp.stack(values, axis=2))
 
     def _received_weight(self, width: float) -> Array:
         """The weight with one of its two Gaussians e^{−k²σ²/2} replaced by a receiver's."""
@@ -338,34 +291,6 @@ def _matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=_HIGHEST)
 
 
-def _reciprocal(cell: Array) -> Array:
-    """A^{−T} [G, 3, 3]: rows b_i with a_i · b_j = δ_ij, for either handedness."""
-    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
-    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
-    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
-
-
-def _half_space(k_box: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Integer triples [2, n, n3 + 1, 3] and how many of ±k each term stands for.
-
-    n1 >= 0 is the half space (2 where n1 > 0; the plane n1 = 0 is complete, so 1). The first axis
-    is the sign of n3, and n3 = 0 counts once, as does nothing at k = 0.
-    """
-    first, second, third = (np.arange(n + 1) for n in k_box)
-    second = np.concatenate([second, -second[:0:-1]])
-    grid = np.meshgrid([1, -1], first, second, third, indexing="ij")
-    triples = np.stack([grid[1], grid[2], grid[0] * grid[3]], axis=-1)
-    count = np.where(grid[1] > 0, 2, 1)
-    count[(grid[3] == 0) & (grid[0] < 0)] = 0
-    count[(triples == 0).all(axis=-1)] = 0
-    shape = (2, len(first) * len(second), len(third))
-    return triples.reshape(*shape, 3), count.reshape(shape)
-
-
-def _triples(k_box: tuple[int, int, int], dtype: np.dtype) -> Array:
-    return jnp.asarray(_half_space(k_box)[0], dtype)
-
-
-def _squared_k(triples: Array, reciprocal: Array) -> Array:
-    vectors = jnp.einsum("snci,gij->gsncj", triples, reciprocal, precision=_HIGHEST)
+def _squared_k(triples: Array, rows: Array) -> Array:
+    vectors = jnp.einsum("snci,gij->gsncj", triples, rows, precision=_HIGHEST)
     return (2.0 * math.pi) ** 2 * jnp.sum(vectors * vectors, axis=-1)

@@ -74,21 +74,21 @@ class SlabCoulomb:
             width: σ in Å, as the bulk sum takes it.
         """
         layout, width = graph_layout(system), jnp.asarray(width)
-        normal, height = slab_normal(jnp.asarray(system.cell), system.normal)
+        normal, height = slab_normal(system.cell, system.normal)
         return CorrectedOperator(
             bulk=self.bulk.prepare(system, l_max, width),
             layout=layout,
             moments=self._moments(layout, system, normal),
             spread=jnp.asarray([0.0, 0.0, 1.0], normal.dtype),
             width=layout.dense(width) if width.ndim else width,
-            coupling=self._coupling(volume(jnp.asarray(system.cell)), height),
+            coupling=self._coupling(volume(system.cell), height),
             l_max=l_max,
             dipoles=(1,),
         )
 
     def _moments(self, layout: GraphLayout, system: System, normal: Array) -> Array:
         """Charge, D_n and Θ_n of each unit multipole, [G, A, 3, 9], of points."""
-        given = layout.dense(jnp.asarray(system.positions))
+        given = layout.dense(system.positions)
         positions = given if self.neutral else centred_positions(layout, system)
         along = jnp.einsum("gax,gx->ga", positions, normal)
         zero, one = jnp.zeros_like(along), jnp.ones_like(along)
@@ -147,7 +147,7 @@ def centred_positions(layout: GraphLayout, system: System) -> Array:
 
     The corrections do not depend on the origin, so that no derivative goes through the mean.
     """
-    dense = layout.dense(jnp.asarray(system.positions))
+    dense = layout.dense(system.positions)
     count = jnp.maximum(jnp.sum(layout.mask, axis=1), 1).astype(dense.dtype)
     mean = jax.lax.stop_gradient(jnp.sum(dense, axis=1) / count[:, None])
     return dense - mean[:, None]

@@ -76,17 +76,17 @@ def short_range_energy(
         [G] eV.
     """
     pairs = PairList(
-        senders=jnp.asarray(system.pair_senders),
-        receivers=jnp.asarray(system.pair_receivers),
-        shifts=jnp.asarray(system.pair_shifts),
-        mask=jnp.asarray(system.pair_mask),
-        node_graph=jnp.asarray(system.node_graph),
+        senders=system.pair_senders,
+        receivers=system.pair_receivers,
+        shifts=system.pair_shifts,
+        mask=system.pair_mask,
+        node_graph=system.node_graph,
         split=split,
         cutoff=cutoff,
         uniform_width=uniform_width,
     )
-    positions = harmonic_order(jnp.asarray(system.positions))
-    cells = harmonic_order(jnp.asarray(system.cell))
+    positions = harmonic_order(system.positions)
+    cells = harmonic_order(system.cell)
     if not system.n_pairs:
         return jnp.zeros(len(cells), positions.dtype)
     return COULOMB * _energy((positions, cells, multipoles, widths), pairs)

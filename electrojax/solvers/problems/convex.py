@@ -95,7 +95,7 @@ class ConvexReadout(nn.Module):
         scale = self.width ** degrees(vectors)
         # An atom whose features vanish has shifts and norms of its element alone.
         return ConvexTerms(
-            weights=jnp.where(jnp.asarray(system.node_mask)[:, None], weights, 0.0),
+            weights=jnp.where(system.node_mask[:, None], weights, 0.0),
             vectors=vectors / scale,
             shifts=jnp.stack(shifts, axis=1),
             scale=scale.astype(dtype),

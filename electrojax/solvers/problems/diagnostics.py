@@ -94,7 +94,7 @@ def charge_per_level(problem: Any, multipoles: Array, levels: Array) -> Array:
         [G] e²/eV.
     """
     # At fixed potential too there is a level that every atom feels.
-    fixed = jnp.zeros_like(jnp.asarray(problem.system.charge_control))
+    fixed = jnp.zeros_like(problem.system.charge_control)
     held = charge_constraint(replace(problem.system, charge_control=fixed), False)
     whole, nothing = problem.constrained(held), jnp.zeros_like(multipoles)
     bare = linearised(whole, multipoles, levels, nothing, jnp.ones_like(levels))

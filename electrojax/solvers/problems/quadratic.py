@@ -67,7 +67,7 @@ class QuadraticEnergy:
         forces = self.coulomb.potential(multipoles) + self._hard(multipoles) - self.drive
         forces = forces + field_potentials(self.field, multipoles)
         forces = forces.at[:, 0].add(at_atoms(reservoir(self.system), self.system))
-        return jnp.where(jnp.asarray(self.system.node_mask)[:, None], forces, 0.0)
+        return jnp.where(self.system.node_mask[:, None], forces, 0.0)
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
         """Returns (A + H) v [N, M]; padding rows give v."""
@@ -144,7 +144,7 @@ def quadratic_energy(
         system=system,
         coulomb=coulomb,
         hardness=hardness,
-        drive=jnp.where(jnp.asarray(system.node_mask)[:, None], drive, 0.0),
+        drive=jnp.where(system.node_mask[:, None], drive, 0.0),
         field=field_coupling(system, cutoff),
         constraint=charge_constraint(system, fragments),
         width=width,

@@ -118,7 +118,7 @@ class ManyBodyResponse:
     def __call__(self, received: Array) -> Array:
         """Returns Δ [N, M] of what the receivers see [N, W, M]."""
         own = self.atoms.invariants(received)
-        senders, receivers = jnp.asarray(self.system.senders), jnp.asarray(self.system.receivers)
+        senders, receivers = self.system.senders, self.system.receivers
         messages = self.filters * own.at[senders].get(mode="fill", fill_value=0)
         seen = jax.ops.segment_sum(messages, receivers, own.shape[0], indices_are_sorted=True)
         inputs = jnp.concatenate([own, seen], axis=1)
@@ -155,7 +155,7 @@ class ResponseReadout(nn.Module):
             features
         ).reshape(slopes.shape[0], self.rank, -1)
         outward = MultipoleChannels(self.l_max, self.rank, 0.3, name="outward")(features)
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         outward = jnp.where(mask, outward, 0.0)
         if self.update == "affine":
             low_rank = jnp.einsum("nrm,nrv->nmv", outward, inward)
@@ -192,9 +192,9 @@ class ResponseReadout(nn.Module):
     def _filters(self, system: System) -> Array:
         lengths, _ = lengths_and_directions(edge_vectors(system))
         envelope = polynomial_cutoff(lengths, self.cutoff, 5)
-        envelope = jnp.where(jnp.asarray(system.edge_mask), envelope, 0.0)
+        envelope = jnp.where(system.edge_mask, envelope, 0.0)
         radial = bessel_basis(lengths, self.cutoff, _BESSEL) * envelope[:, None]
-        receivers = jnp.asarray(system.receivers)
+        receivers = system.receivers
         neighbors = jax.ops.segment_sum(
             envelope, receivers, system.n_nodes, indices_are_sorted=True
         )

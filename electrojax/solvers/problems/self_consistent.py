@@ -39,7 +39,7 @@ class SymmetricResponse:
         forces = self.energy.gradient(multipoles)
         forces = forces + self.constraint.spread(levels, forces)
         moved = multipoles - jnp.einsum("nij,nj->ni", self.inverse, forces)
-        return jnp.where(jnp.asarray(self.system.node_mask)[:, None], moved, 0.0)
+        return jnp.where(self.system.node_mask[:, None], moved, 0.0)
 
     @property
     def affine(self) -> bool:
@@ -128,7 +128,7 @@ class FreeResponse:
         """Returns F(p, μ) [N, M], zero on padding."""
         received = self.receive(multipoles) + self.applied(multipoles, levels)[:, None, :]
         moved = self.local + self.response(received / self.norms)
-        return jnp.where(jnp.asarray(self.system.node_mask)[:, None], moved, 0.0)
+        return jnp.where(self.system.node_mask[:, None], moved, 0.0)
 
     def applied(self, multipoles: Array, levels: Array) -> Array:
         """Returns what the external field and the level add to a potential [N, M] V/Å^l."""

@@ -92,8 +92,8 @@ class TransferEnergy:
     def space(self) -> Space:
         """Inner products per structure."""
         system = self.system
-        graph = jnp.asarray(system.node_graph).at[system.receivers].get(mode="clip")
-        graph = jnp.where(jnp.asarray(system.edge_mask), graph, system.n_graphs)
+        graph = system.node_graph.at[system.receivers].get(mode="clip")
+        graph = jnp.where(system.edge_mask, graph, system.n_graphs)
         return Space(graph, system.n_graphs)
 
     @property
@@ -182,4 +182,4 @@ def _envelope(system: System, cutoff: float) -> Array:
     """f(r) [E], zero on padding and beyond the cutoff."""
     lengths, _ = lengths_and_directions(edge_vectors(system))
     values = polynomial_cutoff(lengths, cutoff, ENVELOPE_POWER)
-    return jnp.where(jnp.asarray(system.edge_mask), values, 0.0)
+    return jnp.where(system.edge_mask, values, 0.0)

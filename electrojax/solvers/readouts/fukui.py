@@ -51,7 +51,7 @@ def fukui_weights(raw: Array, system: System, kind: Fukui) -> Array:
         system: the batch.
         kind: the form of the weights.
     """
-    mask = jnp.asarray(system.node_mask)[:, None]
+    mask = system.node_mask[:, None]
     form = _positive if kind == "positive" else _signed
     return form(jnp.where(mask, raw, 0.0), mask, system)
 
@@ -61,7 +61,7 @@ def _positive(raw: Array, mask: Array, system: System) -> Array:
     small = raw < _LINEAR_BELOW
     positive = jax.nn.softplus(jnp.where(small, 0.0, raw))
     logarithms = jnp.where(small, raw, jnp.log(positive))
-    graph = jnp.asarray(system.node_graph)
+    graph = system.node_graph
     largest = jax.ops.segment_max(jnp.where(mask, logarithms, -jnp.inf), graph, system.n_graphs)
     largest = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
     relative = jnp.where(mask, logarithms - at_atoms(largest, system), 0.0)
@@ -97,9 +97,9 @@ def channel_charges(system: System, channels: int) -> Array:
         system: the batch, with total_charge [G] e and multiplicity [G].
         channels: 1, or 2 for spin up and down.
     """
-    charge = jnp.asarray(system.total_charge)
+    charge = system.total_charge
     if channels == 1:
         return charge[:, None]
-    unpaired = jnp.asarray(system.multiplicity) - 1.0
+    unpaired = system.multiplicity - 1.0
     # Padding structures have multiplicity 1 and no charge: nothing.
     return jnp.stack([0.5 * (charge - unpaired), 0.5 * (charge + unpaired)], axis=1)

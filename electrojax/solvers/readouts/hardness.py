@@ -54,7 +54,7 @@ class Hardness(nn.Module):
         if self.rank:
             vectors = MultipoleChannels(self.l_max, self.rank, name="vectors")(features)
             blocks = blocks + jnp.einsum("nri,nrj->nij", vectors, vectors)
-        return jnp.where(jnp.asarray(system.node_mask)[:, None, None], blocks, identity)
+        return jnp.where(system.node_mask[:, None, None], blocks, identity)
 
     def _degree(self, l: int, features: Features, system: System) -> Array:
         start, unit, spread = INITIAL_HARDNESS, 1.0, 1.0
