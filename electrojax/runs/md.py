@@ -283,7 +283,7 @@ def _first_velocities(
     _check_heat(loaded, velocities, frame)
     if moving and config.remove_drift is None:
         told = " and ".join(f"{energy:.3g} eV of {name}" for name, energy in moving.items())
-        warnings.append(f"the velocities of {frame.source} keep {told}; remove_drift: true removes")
+        warnings.append(f"the velocities of {frame.source} keep {told}; remove_drift: true takes it out")
     return velocities, freedom
 
 
