@@ -118,9 +118,7 @@ def build_model(
         DataError: for structures that the model cannot evaluate.
     """
     complete = complete_model(section)
-    statistics = fit_statistics(
-        frames, complete["backbone"]["cutoff"], None, "least_squares", warn
-    )
+    statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
     model = assemble(complete, statistics, precision).tuned(frames)
     with jax.enable_x64(precision == "float64"):
         first = prepare(frames[:1], statistics, model.sample)

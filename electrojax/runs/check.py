@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from electrojax.runs.build import Job, build_training
 from electrojax.data.dataset import census
+from electrojax.runs.build import Job, build_training
 from electrojax.system.composition import symbols
 from electrojax.training.step import Controls
 

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from electrojax.runs.train import save_parity_plots
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import write_frames
@@ -22,6 +21,7 @@ from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.models.prediction import has_spin
+from electrojax.runs.train import save_parity_plots
 from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.quantities import DEFAULT_KEYS, LABELS, QUANTITIES
 from electrojax.system.types import Frame

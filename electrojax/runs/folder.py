@@ -11,14 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from electrojax.runs.build import Job
-from electrojax.runs.check import coulomb_sums
 from electrojax.config.resolve import resolved_yaml
 from electrojax.config.schema import RunConfig
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
 from electrojax.files import write_whole
 from electrojax.locking import LOCK, lock_folder
+from electrojax.runs.build import Job
+from electrojax.runs.check import coulomb_sums
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "e3nn-jax", "numpy", "ase", "orbax-checkpoint")
 

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,6 @@ from ase import units
 
 from electrojax.analysis.thermo import thermo_plot
 from electrojax.config.document import dump_document
-from electrojax.runs.folder import software
 from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover, load_md
 from electrojax.data.datasets import resolve_source
 from electrojax.data.hdf5 import is_hdf5
@@ -29,6 +26,7 @@ from electrojax.interruption import StartUp
 from electrojax.locking import lock_folder
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
+from electrojax.runs.folder import software
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
@@ -283,7 +281,9 @@ def _first_velocities(
     _check_heat(loaded, velocities, frame)
     if moving and config.remove_drift is None:
         told = " and ".join(f"{energy:.3g} eV of {name}" for name, energy in moving.items())
-        warnings.append(f"the velocities of {frame.source} keep {told}; remove_drift: true takes it out")
+        warnings.append(
+            f"the velocities of {frame.source} keep {told}; remove_drift: true takes it out"
+        )
     return velocities, freedom
 
 

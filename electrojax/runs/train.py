@@ -19,14 +19,14 @@ from electrojax.analysis.predictions import (
     plotted_pairs,
     write_predictions,
 )
-from electrojax.runs.build import Job, build_loggers, build_training, open_job
-from electrojax.runs.folder import run_folder
 from electrojax.config.resolve import resolved
 from electrojax.errors import ConfigError
 from electrojax.interruption import StartUp
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
+from electrojax.runs.build import Job, build_loggers, build_training, open_job
+from electrojax.runs.folder import run_folder
 from electrojax.system.quantities import QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.callbacks import (

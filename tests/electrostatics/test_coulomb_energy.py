@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -60,7 +61,7 @@ def test_charge_dipole_and_field_energy_of_a_batch(rng, x64):
         expected[graph] = charges @ structures[graph][0] + dipoles.sum(axis=0)
         np.testing.assert_allclose(total_charge(density, system)[graph], charges.sum(), rtol=1e-12)
     np.testing.assert_allclose(dipole(density, system), expected, rtol=1e-12, atol=1e-13)
-    field = rng.normal(size=(3, 3))
+    field = jnp.asarray(rng.normal(size=(3, 3)))
     energy = field_energy(density, replace(system, external_field=field))
     np.testing.assert_allclose(energy, -(field * expected).sum(axis=1), rtol=1e-12, atol=1e-13)
     with pytest.raises(ConfigError, match="needed boundary 'open'"):
