@@ -10,6 +10,7 @@ import numpy as np
 
 from electrojax.errors import DataError
 from electrojax.journal import JournaledFile
+from electrojax.system.atoms import checked_control
 from electrojax.system.quantities import LABELS
 from electrojax.system.types import Frame
 
@@ -20,6 +21,7 @@ PER_ATOM = ("formal_charges", "fragment")
 INPUTS = ("total_charge", "multiplicity", "external_field", "charge_control", "fermi_level")
 """Inputs of the model that stay with the structure, attributes of the file."""
 
+LAST_ELEMENT = 118
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
 
 
@@ -124,21 +126,33 @@ def _moving(rows: Mapping[str, np.ndarray], i: int, same: Frame, source: str) ->
 def _same(file: Any) -> Frame:
     """What stays the same along the trajectory, as a frame without positions."""
     numbers = np.asarray(file["numbers"][()], dtype=np.int32)
+    if numbers.ndim != 1 or not np.all((numbers > 0) & (numbers <= LAST_ELEMENT)):
+        raise ValueError("numbers are not one element per atom")
     pbc = np.asarray(file["pbc"][()], dtype=bool)
     told = {name: _plain(file.attrs[name]) for name in INPUTS if name in file.attrs}
-    arrays = {name: file[name][()] for name in PER_ATOM if name in file}
+    checked_control(told.get("charge_control", ""), "trajectory")
+    arrays: dict[str, Any] = {
+        name: _per_atom(file, name, len(numbers)) for name in PER_ATOM if name in file
+    }
     frame = Frame(
         numbers=numbers,
         positions=np.zeros((len(numbers), 3)),
         cell=np.asarray(file["cell"][()], dtype=np.float64).reshape(3, 3),
         pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        masses=np.asarray(file["masses"][()], dtype=np.float64),
+        masses=_per_atom(file, "masses", len(numbers)),
         given=frozenset({*told, *arrays}),
         **told,
         **arrays,
     )
     _ = frame.boundary
     return frame
+
+
+def _per_atom(file: Any, name: str, size: int) -> np.ndarray:
+    values = np.asarray(file[name][()])
+    if values.shape != (size,) or not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} are not one finite number per atom")
+    return values
 
 
 def _plain(value: Any) -> Any:
