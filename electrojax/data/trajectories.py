@@ -108,11 +108,20 @@ def _frames(file: Any, name: str, chosen: Sequence[int], labels: Mapping[str, st
         dataclasses.replace(
             same,
             source=f"{name} frame {index}",
-            labels={label: np.asarray(rows[key][i]) for label, key in labels.items()},
+            labels={
+                label: _finite(rows[key][i], key, f"{name} frame {index}")
+                for label, key in labels.items()
+            },
             **_moving(rows, i, same, f"{name} frame {index}"),
         )
         for i, index in enumerate(chosen)
     ]
+
+
+def _finite(values: Any, key: str, source: str) -> np.ndarray:
+    if not np.all(np.isfinite(values)):
+        raise DataError(f"{source}: {key} is not finite; leave out the frame, or the label")
+    return np.asarray(values)
 
 
 def _moving(rows: Mapping[str, np.ndarray], i: int, same: Frame, source: str) -> dict[str, Any]:
