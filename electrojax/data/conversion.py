@@ -185,12 +185,11 @@ def frame_text(atoms: Any, per_atom: Mapping[str, Any], per_frame: Mapping[str, 
 def _quantities(frame: Frame) -> dict[str, np.ndarray]:
     """Labels, and the inputs that were given or differ from their defaults."""
     inputs = {name: getattr(frame, name) for name in INPUTS}
-    defaults = {"multiplicity": 1.0}
     there = {
         name: np.asarray(value)
         for name, value in inputs.items()
         if value is not None
-        and (name in frame.given or np.any(np.asarray(value) != defaults.get(name, 0.0)))
+        and (name in frame.given or np.any(np.asarray(value) != INPUTS[name].default))
     }
     return {**there, **frame.labels}
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from electrojax.data.tags import read_tags
+from electrojax.data.virial import with_stress
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import frame_from_atoms
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES, READ_LABELS
 from electrojax.system.types import Frame
 
 RESERVOIR = ("charge_control", "fermi_level")
@@ -27,6 +28,7 @@ MOTION = ("masses", "momenta")
 
 COMPONENTS: dict[str, dict[int, tuple[int, ...]]] = {
     "stress": {6: (6,), 9: (3, 3)},
+    "virial": {6: (6,), 9: (3, 3)},
     **{q.name: {n: (n,) for n in q.components} for q in QUANTITIES.values() if q.components},
 }
 """Numbers of components accepted where a quantity may be written in more than one way."""
@@ -58,7 +60,7 @@ def read_frames(
 ) -> list[Frame]:
     """Returns every structure of an extxyz file with its labels and inputs, in file order.
 
-    A stress is taken as nine numbers (rows) or six in the order xx, yy, zz, yz, xz, xy; Born
+    A stress or virial is nine numbers (rows) or six in the order xx, yy, zz, yz, xz, xy; Born
     charges and polarisabilities as nine numbers, row by row. ASE moves plain names such as
     ``energy`` and ``forces`` into a calculator; they are found there.
 
@@ -87,7 +89,7 @@ def read_frames(
         raise DataError(f"{path}: holds no structures; needed an extxyz file with at least one")
     needed = [*require, *(name for name in INPUTS if names[name] != DEFAULT_KEYS[name])]
     for name in dict.fromkeys(needed):
-        _check_present(name, names[name], fields, path.name, name in require, where or {})
+        _check_present(name, names[name], frames, fields, path.name, name in require, where or {})
     return frames
 
 
@@ -253,11 +255,15 @@ def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -
         if name in found:
             atoms.arrays[name] = found[name]
     frame = frame_from_atoms(atoms, source)
-    labels = {name: value for name, value in found.items() if name in LABELS}
+    labels = {name: value for name, value in found.items() if name in READ_LABELS}
+    labels = with_stress(labels, frame.cell, frame.pbc, source)
     split = str(fields.info.get("split", ""))
     given = frozenset(name for name in found if name in INPUTS)
     tags = read_tags(fields.info)
-    frame = dataclasses.replace(frame, labels=labels, split=split, given=given, tags=tags)
+    weight = float(found.get("weight", 1.0))
+    frame = dataclasses.replace(
+        frame, labels=labels, split=split, given=given, tags=tags, weight=weight
+    )
     _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
     return frame
 
@@ -291,7 +297,7 @@ def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarr
     shaped = array.astype(np.float64).reshape((*leading, *shapes[components]))
     if not np.all(np.isfinite(shaped)):
         raise DataError(_not_finite(shaped, key, source, bool(leading)))
-    return shaped[VOIGT] if name == "stress" and shaped.shape == (6,) else shaped
+    return shaped[VOIGT] if shaped.shape == (6,) and 6 in shapes else shaped
 
 
 def _not_finite(values: np.ndarray, key: str, source: str, per_atom: bool) -> str:
@@ -304,6 +310,7 @@ def _not_finite(values: np.ndarray, key: str, source: str, per_atom: bool) -> st
 def _check_present(
     name: str,
     key: str,
+    frames: Sequence[Frame],
     fields: Sequence[_Fields],
     file: str,
     everywhere: bool,
@@ -311,7 +318,7 @@ def _check_present(
 ) -> None:
     """Refuses a quantity that is missing: everywhere, or (if required) in some frames."""
     axis = QUANTITIES[name].axis
-    lacking = [i for i, f in enumerate(fields) if f.find(key, axis) is None]
+    lacking = [i for i, f in enumerate(frames) if name not in f.labels and name not in f.given]
     if not lacking or (len(lacking) < len(fields) and not everywhere):
         return
     side = "arrays" if axis == "nodes" else "info"

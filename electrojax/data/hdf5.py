@@ -26,10 +26,18 @@ from typing import Any
 import numpy as np
 
 from electrojax.data.tags import TAGS, read_tags
+from electrojax.data.virial import with_stress
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import checked_control
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES, Quantity
+from electrojax.system.quantities import (
+    DEFAULT_KEYS,
+    INPUTS,
+    LABELS,
+    QUANTITIES,
+    READ_LABELS,
+    Quantity,
+)
 from electrojax.system.types import Frame
 from electrojax.typing import AxisSpec
 
@@ -65,7 +73,7 @@ def write_hdf5(
 
     Args:
         path: the file.
-        frames: at least one; weights are not stored.
+        frames: at least one.
         predictions: of a model for each frame, by name, in the shapes of labels; or none at all.
 
     Raises:
@@ -164,8 +172,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[Any]) -> Non
 def _input(frame: Frame, name: str) -> np.ndarray | None:
     """An input that the structure was given, or that differs from its default."""
     value = getattr(frame, name)
-    default = 1.0 if name == "multiplicity" else 0.0
-    per_atom = INPUTS[name].axis == "nodes"
+    default, per_atom = INPUTS[name].default, INPUTS[name].axis == "nodes"
     there = value is not None and (per_atom or name in frame.given or np.any(value != default))
     return np.asarray(value) if there else None
 
@@ -225,7 +232,7 @@ def _frames(content: Mapping[str, Any], name: str) -> list[Frame]:
     bounds = list(itertools.pairwise(offsets))
     quantities = {
         quantity: _values(content, f"{group}/{quantity}", quantity, bounds, name)
-        for group, names in (("labels", LABELS), ("inputs", INPUTS))
+        for group, names in (("labels", READ_LABELS), ("inputs", INPUTS))
         for quantity in names
         if f"{group}/{quantity}/present" in content
     }
@@ -286,7 +293,12 @@ def _frame(
         positions=positions,
         cell=content["cell"][index],
         pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        labels={k: v for k, v in found.items() if k in LABELS and v is not None},
+        labels=with_stress(
+            {k: v for k, v in found.items() if k in READ_LABELS and v is not None},
+            content["cell"][index],
+            (bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
+            source,
+        ),
         source=source,
         split=content["split"][index],
         given=frozenset(given),

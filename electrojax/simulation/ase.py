@@ -14,7 +14,6 @@ from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
-from electrojax.models.prediction import has_spin
 from electrojax.simulation.forces import in_precision
 from electrojax.simulation.inputs import INPUTS, frame_with_inputs, refuse_unknown
 from electrojax.system.types import Frame
@@ -124,7 +123,7 @@ class Calculator(AseCalculator):
         if "fermi_level" in self.model.provides:
             level = found.chemical_potential.astype(np.float64)
             self.results["chemical_potential"] = level
-        if has_spin(self.model.network.solver):
+        if self.model.network.solver.has_spin:
             moments = found.spin_multipoles[:, 0].astype(np.float64)
             self.results |= {"magmoms": moments, "magmom": float(moments.sum())}
         if frame.boundary == "periodic":

@@ -15,7 +15,6 @@ from electrojax.simulation.inputs import (
     refuse_unknown,
 )
 from electrojax.simulation.neighbors import NeighborList
-from electrojax.system.batching import on_device
 from electrojax.typing import Array
 
 HANDED_ON = ("kT",)
@@ -105,7 +104,7 @@ def force_field(
         # jax-md's integrators move the atoms after the last update: checked again here.
         fresh = neighbor.refreshed(where)
         system, needed = moving.at(positions, fresh)
-        terms, _ = moving.network.apply({"params": params}, on_device(system), None)
+        terms, _ = moving.network.apply({"params": params}, system, None)
         total = jnp.sum(jnp.stack(list(terms.values())))
         overflow = jnp.any(needed > fresh.capacity)
         return jnp.where(overflow, jnp.nan, total).astype(positions.dtype)

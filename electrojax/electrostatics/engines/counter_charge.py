@@ -23,9 +23,10 @@ from electrojax.electrostatics.contract import CoulombOperator, receiving
 from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.slab import SlabCoulomb, slab_normal
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order, volume
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -125,17 +126,17 @@ class CounterChargedCoulomb(SlabCoulomb):
             raise ConfigError("a counter charge on a slab that is taken as neutral; needed neither")
 
     def prepare(  # type: ignore[override]
-        self, system: System, l_max: int, width: float | Array
+        self, sites: Sites | System, l_max: int, width: float | Array
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
-        slab = super().prepare(system, l_max, width)
-        layout, cell = graph_layout(system), system.cell
-        normal, height = slab_normal(cell, system.normal)
-        along = jnp.sum(normal * cell[:, system.normal], axis=-1)
+        sites = Sites.of(sites)
+        slab = super().prepare(sites, l_max, width)
+        layout, cell = slab.layout, sites.cell
+        normal, height = slab_normal(cell, sites.normal)
+        along = jnp.sum(normal * cell[:, sites.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
         # Counter charges stand at heights in space.
-        located = system.positions + system.origin[system.node_graph]
-        positions = layout.dense(located)
+        positions = layout.dense(sites.positions + sites.origin[sites.structure])
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,
@@ -181,6 +182,7 @@ class CounterChargedOperator(SitesOperator):
 
     def _energy(self, charge: Array) -> Array:
         total, far = self._moments(self.layout.dense(charge))
+        # (2π k_e/area) (Q F − ½ Q² f_gg)
         own = 0.5 * self.profile.mean_distance * total**2
         return self.bulk.energy(charge) + self.scale * (total * far - own)
 
@@ -200,6 +202,7 @@ class CounterChargedOperator(SitesOperator):
     def _felt(self, moments: tuple[Array, Array], width: Array, l_max: int) -> Array:
         """What multipoles of a width feel of the counter charge, and of being part of it."""
         charge, far = (self.scale * m for m in moments)
+        # ∂/∂p of Q F is Q ∂F/∂p + F ∂Q/∂p, and ∂Q/∂p is 1 for charges alone.
         values = charge[:, None, None] * self._rows(width, l_max)
         shared = far - self.profile.mean_distance * charge
         values = values.at[..., 0].add(shared[:, None])
@@ -212,6 +215,7 @@ class CounterChargedOperator(SitesOperator):
         n = harmonic_order(self.normal)
         rows = [value, *(slope * n[:, x, None] for x in range(3))]
         components = [n[:, x, None] for x in range(3)]
+        # A quadrupole is Θ:∇∇ of a Gaussian with Θ = ⅓ Σ p_m C_m, and ∇∇f = f'' n n.
         rows += [curvature * r / 3.0 for r in quadrupole_product(components, components)]
         return jnp.stack(rows[: (l_max + 1) ** 2], axis=-1)
 

@@ -31,6 +31,7 @@ def pair_potential(
         values += [v - d * radial for v, d in zip(vector, differences)]
     if l_max == 2:
         radial, vector = (f(kernels, differences, sources, 2) for f in (_radial, _vector))
+        # d d u_2 − y_2 d − d y_2 = −2 sym(d (y_2 − ½ d u_2)), times C_m/3.
         half = [v - 0.5 * d * radial for v, d in zip(vector, differences)]
         tensor = [-(2 / 3) * t for t in quadrupole_product(differences, half)]
         own = [p * kernels[2] / 3 for p in sources[4:9]]
