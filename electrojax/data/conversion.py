@@ -12,7 +12,7 @@ import numpy as np
 from electrojax.data.extxyz import frame_texts
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.reader import other_names, read_frames
-from electrojax.errors import ConfigError, DataError
+from electrojax.errors import ConfigError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES
@@ -60,7 +60,7 @@ def read_with_rest(source: Path, keys: Mapping[str, str]) -> tuple[list[Frame], 
         if not any(name in frame.labels or name in frame.given for frame in frames):
             raise DataError(
                 f'{source.name}: "{key}" ({name}) is in none of {len(frames)} frames; other names '
-                f"there: {', '.join(rest) or 'none'}"
+                f"there: {listed(rest)}"
             )
     return frames, rest
 
@@ -211,6 +211,8 @@ def _quoted(numbers: Sequence[str]) -> str:
 
 def _with_split(text: str, name: str) -> str:
     count, comment, rest = text.split("\n", 2)
+    if comment.strip() and "=" not in comment:  # words alone, which would become names
+        comment = f"comment={_tag(comment.strip())}"
     return f"{count}\n{SPLIT.sub('', comment).strip()} split={name}\n{rest}"
 
 

@@ -118,6 +118,7 @@ def attached_sites(system: System, offsets: Array) -> Sites:
         K N sites; number k N + i belongs to atom i.
     """
     atoms, (n, copies) = Sites.of(system), offsets.shape[:2]
+    # One copy of all atoms after the other, so that copies are slices of what sums return.
     places = system.positions[:, None] + offsets
 
     def repeated(values: Array) -> Array:
@@ -150,7 +151,7 @@ def with_fixed_sites(
         positions: [X, 3] Å in space.
         graph: [X] structure of each.
         mask: [X] true on real ones.
-        pairs: all pairs of the S + X sites; not needed by sums without a real-space part.
+        pairs: all pairs of the S + X sites, with shifts for atoms in the cell; not needed by sums without a real-space part.
         room: the largest number of them in one structure; X where not given.
     """
     first, count = Sites.of(sites), len(positions)
@@ -194,6 +195,7 @@ def _copied_pairs(atoms: Sites, n: int, copies: int) -> Pairs:
         jnp.zeros((n, 3), listed.shifts.dtype),
         atoms.mask,
     )
+    # K² P pairs from the list and K (K − 1) N within the atoms.
     parts = [
         replace(part, senders=part.senders + k * n, receivers=part.receivers + l * n)
         for part in (listed, itself)

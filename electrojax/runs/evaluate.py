@@ -15,7 +15,7 @@ from electrojax.data.extxyz import write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import other_names, parse_keys, read_frames
-from electrojax.errors import DataError
+from electrojax.errors import DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
@@ -150,7 +150,7 @@ def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     }
     options = " ".join(f"--key {label}={name}" for label, name in likely.items())
     hint = f"; name them with {options}" if options else ""
-    return f"{missing}; other names there: {', '.join(names) or 'none'}{hint}"
+    return f"{missing}; other names there: {listed(names)}{hint}"
 
 
 def _write_predictions(
@@ -175,9 +175,9 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     atoms = atoms_from_frame(frame)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
-    given = {name for name in frame.given if name in INPUTS}
-    for name in given | ({"external_field"} if np.any(frame.external_field) else set()):
-        _store(atoms, DEFAULT_KEYS[name], INPUTS[name].axis, np.asarray(getattr(frame, name)))
+    for name, row in INPUTS.items():
+        if name in frame.given or (name == "external_field" and np.any(frame.external_field)):
+            _store(atoms, row.key, row.axis, np.asarray(getattr(frame, name)))
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():

@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import CapacityError, DataError
-from electrojax.system.neighbors import complete_cell, coulomb_pairs, neighbor_list
+from electrojax.system.neighbors import (
+    check_distances,
+    complete_cell,
+    coulomb_pairs,
+    neighbor_list,
+)
 from electrojax.system.quantities import LABELS, Quantity
 from electrojax.system.types import Batch, Frame, Label, System, Targets
 from electrojax.typing import AxisSpec, replace, specs
@@ -86,7 +91,8 @@ def build_sample(
         plan_cell: [3, 3] Å, for which the k-vectors are chosen; the frame's cell where not given.
 
     Raises:
-        DataError: for one periodic axis, a cell without volume or positions that are not finite.
+        DataError: for one periodic axis, a cell without volume, positions that are not finite, or
+            atoms on top of each other.
     """
     n = len(frame.numbers)
     positions, images, origin = centred_and_wrapped(frame)
@@ -95,6 +101,7 @@ def build_sample(
     cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
     if boundary == "slab" and np.any(frame.cell[frame.normal]):
         cell = np.array(frame.cell, dtype=np.float64)
+    check_distances(positions, cell, edges, frame.source)
     pairs = coulomb_pairs(positions, cell, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     # Any numbers may name the fragments of a frame; a program counts them from 0.

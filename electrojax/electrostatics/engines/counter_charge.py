@@ -210,6 +210,7 @@ class CounterChargedOperator(SitesOperator):
 
     def _rows(self, width: Array, l_max: int) -> Array:
         """∫ f φ_lm of every unit multipole [G, A, M]: ⟨f⟩, ⟨f'⟩ n and ⟨f''⟩ R_m(n)/3."""
+        # f has a kink at a plane, and points no width to round it.
         smooth = jnp.maximum(jnp.asarray(width, self.height.dtype), SHARPEST)
         value, slope, curvature = self.profile.averages(self.height, smooth)
         n = harmonic_order(self.normal)

@@ -260,6 +260,7 @@ class EwaldOperator(SitesOperator):
         if self.uniform_width != 0 or width != 0:
             pair_width = jnp.sqrt(0.5 * (self.widths[pairs.senders] ** 2 + width**2))
         order = self.l_max + l_max
+        # T_w − T_s with w² = (σ_j² + τ²)/2 of source and receiver.
         kernels = switched_coulomb(squared, pair_width, self.split, self.cutoff, order)
         total = self._pair_sum(_masked(kernels, pairs), multipoles, l_max)
         if self_interaction:
@@ -317,6 +318,7 @@ def _pair_vectors(sites: Sites, pairs: Pairs) -> Array:
     if len(cells) > 1:
         cells = cells[sites.graph[pairs.receivers]]
     shifts = pairs.shifts.astype(positions.dtype)
+    # Σ_i n_i a_i
     offsets = [shifts[:, i, None] * cells[:, i] for i in range(3)]
     vectors = positions[pairs.receivers] - positions[pairs.senders]
     vectors = vectors + sum(offsets[1:], start=offsets[0])

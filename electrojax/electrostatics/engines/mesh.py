@@ -235,6 +235,7 @@ class MeshOperator(SitesOperator):
     ) -> Array:
         check_receivable(widths, self.narrowest_receiver)
         squared = squared_k(frequencies(self.plan), reciprocal(self.sites.cell))
+        # Waves that are left out may have any k²: the factor below must not overflow there.
         squared = jnp.where(self.weight > 0, squared, 0.0)
         target = jnp.zeros((len(self.sites.mask), (l_max + 1) ** 2), self.weight.dtype)
         waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
@@ -284,6 +285,7 @@ class MeshOperator(SitesOperator):
         values = self._masked(multipoles)
         parts = [values[:, :1]]
         if values.shape[1] > 1:
+            # Chain rule: ∂_a = Σ_i (∂s_i/∂r_a) ∂_i with mesh coordinates s = r A^{−1} M.
             dipoles = cartesian_order(values[:, 1:4])
             parts.append(jnp.einsum("na,nai->ni", dipoles, self.scale, precision=_HIGHEST))
         if values.shape[1] > 4:

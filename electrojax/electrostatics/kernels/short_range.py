@@ -119,6 +119,7 @@ def _energy_derivative(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     energies, slopes = _over_blocks(block, pairs)
     change = jnp.zeros_like(energies)
     for i, slope in zip(changed, slopes):
+        # ∂E/∂x_i · dx_i of each atom, or of each cell (argument 1), which is a structure already.
         parts = jnp.sum((slope * tangents[0][i]).reshape(len(slope), -1), axis=1)
         if i != 1:
             parts = jax.ops.segment_sum(parts, pairs.node_graph, len(energies))

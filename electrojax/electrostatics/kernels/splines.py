@@ -126,6 +126,7 @@ def _cheapest(waves: int, accuracy: float, l_max: int) -> tuple[int, float]:
     best = (math.inf, ORDERS[-1], float(_RATIOS[-1]))
     # The energy of multipoles has l derivatives of the spline, and training needs two more.
     for order in [n for n in ORDERS if n >= l_max + 4]:
+        # The cost grows with the ratio: the first that is accurate enough is the cheapest.
         for ratio in _RATIOS:
             cost = order**3 + 10.0 * ratio**3
             if cost >= best[0]:

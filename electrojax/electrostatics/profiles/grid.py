@@ -87,6 +87,7 @@ def density_at(
     """
     targets, given = _targets(points), given_density(density, system, structure)
     flat = targets.reshape(-1, 3)
+    # Gaussians decay, so that the few images that reach a point are all of the lattice sum.
     sites, atoms = _images(flat, given, _repeating(system))
     images = given._replace(
         multipoles=given.multipoles[atoms],
