@@ -151,7 +151,8 @@ def with_fixed_sites(
         positions: [X, 3] Å in space.
         graph: [X] structure of each.
         mask: [X] true on real ones.
-        pairs: all pairs of the S + X sites, with shifts for atoms in the cell; not needed by sums without a real-space part.
+        pairs: all pairs of the S + X sites, with shifts for atoms in the cell; not needed by sums
+            without a real-space part.
         room: the largest number of them in one structure; X where not given.
     """
     first, count = Sites.of(sites), len(positions)
