@@ -173,8 +173,8 @@ def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
         state = "is not installed" if here is None else f"is not that of package {here}"
         cure = "give its class" if wanted is None else "install that package, or give the class"
         found.append(
-            f'its {table.trade} "{kind}"{whose} {state}; {cure}: --plugin my_module:MyClass, or in '
-            "Python electrojax.load(..., plugins=[MyClass])"
+            f'model.{table.trade}.kind: "{kind}"{whose} {state}; {cure}: '
+            "--plugin my_module:MyClass, or in Python electrojax.load(..., plugins=[MyClass])"
         )
     return found
 
