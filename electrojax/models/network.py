@@ -15,6 +15,7 @@ from electrojax.models.responses import field_responses
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import ChargeSolver
+from electrojax.solvers.charge_control import charge_of_structures
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import on_device
@@ -145,7 +146,9 @@ def _predict(
         forces=-slopes[0],
         stress=stress,
         density=state.density,
-        dipole=dipole(state.density, system),
+        dipole=dipole(
+            state.density, system, charge_of_structures(network.solver, state.density, system)
+        ),
         polarization=-slopes[1],
         responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
         fermi_level=state.fermi_level,
