@@ -169,6 +169,12 @@ class MdConfig(Section):
         description="of the forces; the model's own where not given. Positions and velocities are "
         "always integrated in float64",
     )
+    remove_drift: bool | None = Field(
+        default=None,
+        description="take momentum, and the angular momentum of open structures, out of the first "
+        "velocities; where not given: out of drawn ones (but for nvt_langevin, whose noise drives "
+        "them), and velocities of the start frame stay as they are",
+    )
     neighbors: Neighbors = Field(default_factory=Neighbors, description="the neighbour list")
     solver: MdSolver = Field(default_factory=MdSolver, description="the charge solver")
     write: Write = Field(default_factory=Write, description="the trajectory and the log")

@@ -248,7 +248,7 @@ def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
     found = []
     for table in KINDS:
         kind = _kinds(manifest)[table.trade]
-        named_so = f'its {table.trade} "{visible(cut(kind, 60))}"'
+        shown = visible(cut(kind, 60))
         if kind in table.own or (table.trade, kind) in named:
             continue
         origin = manifest.get("plugins", {}).get(table.trade, {})
@@ -260,8 +260,8 @@ def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
         state = "is not installed" if here is None else f"is not that of package {here}"
         cure = "give its class" if wanted is None else "install that package, or give the class"
         found.append(
-            f"{named_so}{whose} {state}; {cure}: --plugin my_module:MyClass, or in "
-            "Python electrojax.load(..., plugins=[MyClass])"
+            f'model.{table.trade}.kind: "{shown}"{whose} {state}; {cure}: '
+            "--plugin my_module:MyClass, or in Python electrojax.load(..., plugins=[MyClass])"
         )
     return found
 

@@ -20,6 +20,7 @@ from electrojax.models.responses import (
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import ChargeSolver
+from electrojax.solvers.charge_control import charge_of_structures
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import on_device
@@ -164,7 +165,9 @@ def _predict(
         forces=-slopes[0],
         stress=stress,
         density=state.density,
-        dipole=dipole(state.density, system),
+        dipole=dipole(
+            state.density, system, charge_of_structures(network.solver, state.density, system)
+        ),
         polarization=polarization,
         energy_polarization=-slopes[1],
         responses=found_responses,

@@ -43,6 +43,9 @@ from electrojax.system.neighbors import complete_cell
 from electrojax.system.quantities import ALWAYS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
 
+COARSEST = 2.5e-4
+"""Å, the coarsest coordinates a model computes with; float32 reaches 4096 Å from the middle."""
+
 TYPICAL = 32
 """Structures of a set by which its Coulomb method is chosen."""
 
@@ -184,7 +187,24 @@ class Potential:
         self.check(frame)
         control = frame.charge_control or self.config["solver"].get("charge_control", "")
         frame = dataclasses.replace(frame, charge_control=control)
-        return build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
+        built = build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
+        self._check_resolution(built)
+        return built
+
+    def _check_resolution(self, sample: Sample) -> None:
+        """Refuses a structure so large that distances lose their digits in the model's precision.
+
+        Raises:
+            DataError: naming the atom.
+        """
+        far = np.abs(np.asarray(sample.system.positions)).max(axis=1)
+        spacing = float(np.spacing(far.max().astype(self.dtype)))
+        if spacing > COARSEST:
+            raise DataError(
+                f"{sample.source}: atom {int(far.argmax())} is {far.max():.4g} Å from the middle "
+                f"of the structure, where {self.precision} distinguishes {spacing:.1g} Å; needed "
+                f"at most {COARSEST:.1g} Å: move the atoms together, or compute in float64"
+            )
 
     def check(self, frame: Frame) -> None:
         """Raises a DataError if this model cannot evaluate the frame."""

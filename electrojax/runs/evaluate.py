@@ -11,16 +11,17 @@ import numpy as np
 
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
-from electrojax.data.extxyz import unread_names, write_frames
+from electrojax.data.extxyz import write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
-from electrojax.data.reader import parse_keys, read_frames
+from electrojax.data.reader import other_names, parse_keys, read_frames
 from electrojax.errors import ConvergenceError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.runs.train import save_parity_plots
+from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.evaluation import evaluate
@@ -151,13 +152,14 @@ def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> 
 def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     """Says that energies and forces have no labels, and by which names they may be there."""
     missing = f"no {' or '.join(COMPARED)} in {path.name} to compare"
-    if is_hdf5(path):
+    found = other_names(path, keys)
+    if is_hdf5(path) and not found:
         return missing
-    names = [name for name in unread_names(path, keys) if not name.startswith("electrojax_")]
+    names = [name for name in found if not name.startswith("electrojax_")]
     likely = {
-        label: min(found, key=len)
+        label: min(near, key=len)
         for label in COMPARED
-        if (found := [name for name in names if label in name.lower()])
+        if (near := [name for name in names if label in name.lower()])
     }
     options = " ".join(f"--key {label}={name}" for label, name in likely.items())
     hint = f"; name them with {options}" if options else ""
@@ -183,9 +185,7 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     Labels have their default names (``REF_energy`` ...); predictions are ``electrojax_energy`` (eV,
     atomic energies included), ``electrojax_forces`` and so on.
     """
-    from ase import Atoms
-
-    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    atoms = atoms_from_frame(frame)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
     for name, row in INPUTS.items():

@@ -243,7 +243,7 @@ def test_a_kind_that_is_not_here_is_described_and_not_loaded(whole: Path, tmp_pa
     plain["model"]["solver"] = {"kind": "magic", "strength": 2.0}
     content["manifest.json"] = json.dumps(plain).encode()
     path = write(tmp_path / "foreign.ejx", content)
-    with pytest.raises(DataError, match='its solver "magic" is not installed'):
+    with pytest.raises(DataError, match='"magic" is not installed'):
         bundle.load(path)
     told = bundle.describe(path)
     assert told["solver"]["strength"] == 2.0 and len(told["missing"]) == 1
