@@ -23,10 +23,12 @@ from electrojax.files import (
     read_member,
     write_whole,
 )
+from electrojax.models.former import completed, written
 from electrojax.models.manifest import Manifest, checked_manifest
 from electrojax.models.potential import Potential, assemble
 from electrojax.nn.base import BACKBONE_KINDS
 from electrojax.plugins import Classes, classes_for
+from electrojax.solvers.base import consistency_note
 from electrojax.solvers.table import SOLVER_KINDS
 from electrojax.system.composition import symbols
 from electrojax.text import cut, visible
@@ -39,7 +41,7 @@ MOST_MANIFEST, MOST_HEADER, MOST_ARRAY = 2**24, 2**14, 2**30
 """Bytes of the manifest, of the head of an array, and of one whose size nobody knows."""
 
 SUMMARY = ("file", "format", "solver", "backbone", "density", "coulomb", "precision", "elements",
-           "atomic_energies", "parameters")  # fmt: skip
+           "atomic_energies", "parameters", "responses")  # fmt: skip
 """What a summary says by itself, whatever the file's own notes are called."""
 
 
@@ -59,7 +61,7 @@ def save(
     arrays = flatten_dict(potential.params, sep="/")
     manifest = {
         "format": FORMAT,
-        "model": potential.config,
+        "model": written(potential.config, potential.network.solver),
         "precision": potential.precision,
         "statistics": dataclasses.asdict(potential.statistics),
         "parameters": sorted(arrays),
@@ -116,14 +118,17 @@ def _loaded(plain: Mapping[str, Any], archive: zipfile.ZipFile, named: Classes) 
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[tuple[Mapping[str, Any], zipfile.ZipFile]]:
-    """The manifest of a bundle and the archive of its arrays; what damage raises is a DataError."""
+    """The manifest of a bundle and the archive of its arrays; what damage raises is a DataError.
+
+    Solver options of which an older version wrote nothing have the value of then.
+    """
     if not is_file(path):
         raise DataError(f"{path}: no such model file; needed a model.ejx written by electrojax")
     try:
         with zipfile.ZipFile(path) as archive:
             plain = json.loads(read_member(archive, MANIFEST, MOST_MANIFEST))
             _check_format(path, plain)
-            yield plain, archive
+            yield {**plain, "model": completed(plain["model"])}, archive
     except DAMAGE as error:
         raise DataError(
             f"{path}: not an electrojax model, or a damaged one ({first_line(error)}); "
@@ -188,15 +193,19 @@ def describe(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> dic
         }
         manifest = checked_manifest(plain, here)
         if all(here.values()):
-            leaves = jax.tree.leaves(_loaded(plain, archive, named).params)
-            count = sum(np.size(leaf) for leaf in leaves)
+            model = _loaded(plain, archive, named)
+            count = sum(np.size(leaf) for leaf in jax.tree.leaves(model.params))
+            note = consistency_note(model.network.solver, kinds["solver"])
+            told = {"responses": note or "derivatives of the energy are those of the density"}
         else:
+            told = {}
             count = sum(_size(archive, index) for index in range(len(manifest.parameters)))
         config, info = manifest.model.model_dump(mode="json"), manifest.info
         return {
             "file": str(path),
             "format": manifest.format,
             **{name: config[name] for name in ("solver", "backbone", "density", "coulomb")},
+            **told,
             "precision": manifest.precision,
             **_needs(plain, plugins),
             "elements": symbols(manifest.statistics.numbers),

@@ -20,6 +20,7 @@ from electrojax.data.statistics import fit_statistics, isolated_energies
 from electrojax.errors import DataError, ElectrojaxError
 from electrojax.models.potential import Potential, assemble
 from electrojax.runs.labels import check_loss_labels, check_watched, trains_on, watches
+from electrojax.solvers.base import consistency_note
 from electrojax.system.batching import Sample, capacity_for, collate
 from electrojax.system.quantities import DIAGNOSTICS, RESPONSES
 from electrojax.system.types import Frame, Statistics
@@ -88,7 +89,7 @@ def build_job(run: LoadedRun) -> Job:
     run.require_data_files()
     _require_loggers(run)
     configure_precision(run.config.run.precision)
-    warnings: list[str] = []
+    warnings = run.changed_defaults()
     files = _read_files(run)
     frames = _splits(run, files)
     training_file = files[run.config.data.train.path]
@@ -100,6 +101,8 @@ def build_job(run: LoadedRun) -> Job:
     asked = [name for name in RESPONSES if trains_on(run, name) or watches(run, name)]
     potential = potential.responding(asked)
     potential = potential.diagnosing([name for name in DIAGNOSTICS if trains_on(run, name)])
+    kind = run.config.model.solver.kind
+    warnings += filter(None, [consistency_note(potential.network.solver, kind)])
     _check_against_model(run, frames, potential)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}

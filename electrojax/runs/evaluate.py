@@ -204,6 +204,7 @@ def predictions_by_name(
 ) -> Mapping[str, Any]:
     """Returns what a model predicts for a frame, by name, in eV, Å and e.
 
+    ``energy_polarization`` is −∂E/∂(external field), where it is not the polarisation.
     ``chemical_potential`` is −∂E/∂q of each atom in eV, and ``spin_multipoles`` n_α − n_β in
     electrons·Å^l, of solvers that know them.
     """
@@ -214,6 +215,8 @@ def predictions_by_name(
         if name in model.provides and frame.boundary in QUANTITIES[name].boundaries
     }
     found["energy"] = prediction.energy + atomic
+    if "polarization" in found and not model.network.solver.consistent:
+        found["energy_polarization"] = prediction.energy_polarization
     if "fermi_level" in model.provides:
         found["chemical_potential"] = prediction.chemical_potential
     if model.network.solver.has_spin:

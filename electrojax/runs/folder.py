@@ -20,6 +20,7 @@ from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
 from electrojax.files import first_line, read_mapping, write_whole
 from electrojax.locking import LOCK, lock_folder
+from electrojax.models.former import completed
 from electrojax.runs.build import Job
 from electrojax.runs.check import coulomb_sums
 
@@ -107,6 +108,7 @@ def _check_same(job: Job, folder: Path) -> None:
     """A resumed run must be the same run, epochs apart."""
     path = folder / "resolved.yaml"
     old = read_mapping(path)
+    old["model"] = completed(old["model"])
     new = yaml.safe_load(resolved_yaml(job.run.config))
     try:
         before = _what_decides(old)

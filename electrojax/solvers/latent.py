@@ -99,7 +99,7 @@ class LatentCharges(ChargeSolver):
         if self.charge_control == "neutral":
             system = replace(system, total_charge=jnp.zeros_like(system.total_charge))
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-        return jax.vmap(lambda p: conserve_charge(p, logits, system), 1, 1)(latent)
+        return conserve_charge(latent, logits, system)
 
     def _coulomb(self, latent: Array, coulomb: CoulombOperator, system: System) -> Array:
         """The channels' energies [G] eV, each for itself."""

@@ -24,6 +24,7 @@ from electrojax.numerics.variational import quadratic_minimum, stationary_energi
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.problems.diagnostics import diagnosed
+from electrojax.solvers.problems.neighborhood import neighborhoods
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
 from electrojax.solvers.problems.self_consistent import (
@@ -79,10 +80,17 @@ class SelfConsistentField(ChargeSolver):
     update: Literal["affine", "one_body", "many_body"] = option(
         "affine", "of the free response: affine in the potentials, a function, with messages"
     )
-    energy: Literal["quadratic", "perceptron", "coulomb", "functional"] = option(
-        "coulomb",
-        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential; "
-        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb",
+    energy: Literal["functional", "coulomb", "quadratic", "perceptron"] = option(
+        "functional",
+        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb; "
+        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential. "
+        "Of the last three -dE/dfield is not the dipole and -dE/dQ not the Fermi level: no fixed "
+        "potential, and responses are derivatives of the density's polarisation",
+    )
+    potentials: Literal["local", "absolute"] = option(
+        "local",
+        "what the learned energy of a free response reads: local: differences from the mean over "
+        "an atom and its neighbours; absolute: itself",
     )
     initial_hardness: float = option(
         500.0,
@@ -125,6 +133,11 @@ class SelfConsistentField(ChargeSolver):
     unroll_steps: int = option(10, "updates of gradient unroll", minimum=1, maximum=1000)
 
     @property
+    def consistent(self) -> bool:
+        """Whether responses of the energy are those of the density."""
+        return self.energy == "functional" and self.gradient == "implicit"
+
+    @property
     def uses_receivers(self) -> bool:
         """Whether the Coulomb operator has to receive with other widths."""
         return self.response == "free"
@@ -138,6 +151,11 @@ class SelfConsistentField(ChargeSolver):
                 "is affine"
             )
         if self.response == "symmetric":
+            if self.potentials != "local":
+                raise ConfigError(
+                    f'model.solver: potentials "{self.potentials}" needs response "free"; a '
+                    "symmetric response reads none"
+                )
             return
         if self.energy == "functional":
             raise ConfigError(
@@ -280,4 +298,6 @@ class SelfConsistentField(ChargeSolver):
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
+        if self.response == "free" and self.potentials == "local":
+            values = neighborhoods(problem.system, self.cutoff).differences(values)
         return jnp.where(problem.system.node_mask[:, None], values, 0.0)
