@@ -46,6 +46,11 @@ class Profile(Protocol):
         """f_gg = ∫∫ g g' |z − z'| in Å."""
         ...
 
+    @property
+    def mean_height(self) -> float:
+        """z̄ = ∫ g z in Å, from the origin of the coordinates."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
@@ -61,6 +66,11 @@ class Plane:
     def mean_distance(self) -> float:
         """0: all of it is at one height."""
         return 0.0
+
+    @property
+    def mean_height(self) -> float:
+        """That of the plane."""
+        return self.position
 
     def averages(self, height: Array, width: Array) -> tuple[Array, Array, Array]:
         """Returns the averages of |z|, its slope and its curvature, 2 G_σ(z)."""
@@ -90,6 +100,11 @@ class Jellium:
     def mean_distance(self) -> float:
         """A third of its thickness."""
         return (self.upper - self.lower) / 3.0
+
+    @property
+    def mean_height(self) -> float:
+        """Its middle."""
+        return 0.5 * (self.lower + self.upper)
 
     def averages(self, height: Array, width: Array) -> tuple[Array, Array, Array]:
         """Returns the averages of (1/thickness) ∫ |z − z'| dz' and its two derivatives."""
@@ -169,6 +184,11 @@ class CounterChargedOperator:
     scale: Array
     profile: Profile = static()
     l_max: int = static()
+
+    @property
+    def counter_place(self) -> Array:
+        """z̄ n [G, 3] Å, the mean place of the counter charge along the normal."""
+        return self.profile.mean_height * self.normal
 
     def potential(self, multipoles: Array) -> Array:
         """Returns ∂E/∂p, eV/(e·Å^l), of multipoles [N, M] or [N, C, M] e·Å^l; the same shape."""

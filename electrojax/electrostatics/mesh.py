@@ -33,14 +33,13 @@ from electrojax.electrostatics.mesh_waves import (
     deconvolution,
     frequencies,
     inside,
-    reciprocal,
     squared_k,
 )
 from electrojax.electrostatics.periodic import PeriodicCoulomb
 from electrojax.electrostatics.plan import squared_reach, taper
 from electrojax.electrostatics.splines import MeshPlan, mesh_plan, spline_weights
 from electrojax.errors import CapacityError, ConfigError
-from electrojax.system.geometry import cartesian_order, volume
+from electrojax.system.geometry import cartesian_order, reciprocal, volume
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB

@@ -12,13 +12,6 @@ from electrojax.typing import Array
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def reciprocal(cell: Array) -> Array:
-    """Returns A^{−T} [G, 3, 3]: rows b_i with a_i · b_j = δ_ij, for either handedness."""
-    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
-    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
-    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
-
-
 def frequencies(plan: MeshPlan) -> list[np.ndarray]:
     """Returns the signed wave numbers of a real transform along each axis, shaped to broadcast."""
     first, second, third = plan.shape
@@ -34,10 +27,10 @@ def inside(indices: list[np.ndarray], k_box: tuple[int, int, int]) -> np.ndarray
     return inside[0] & inside[1] & inside[2] & ~(zero[0] & zero[1] & zero[2])
 
 
-def squared_k(indices: list[np.ndarray], reciprocal: Array) -> Array:
-    """Returns |2π n A^{−T}|² [G, M1, M2, M3/2 + 1]."""
-    metric = jnp.einsum("gai,gbi->gab", reciprocal, reciprocal, precision=_HIGHEST)
-    total = jnp.zeros((), reciprocal.dtype)
+def squared_k(indices: list[np.ndarray], rows: Array) -> Array:
+    """Returns |2π n A^{−T}|² [G, M1, M2, M3/2 + 1], of the rows of A^{−T} [G, 3, 3]."""
+    metric = jnp.einsum("gai,gbi->gab", rows, rows, precision=_HIGHEST)
+    total = jnp.zeros((), rows.dtype)
     for a in range(3):
         for b in range(a, 3):
             product = jnp.asarray(indices[a] * indices[b] * (1.0 if a == b else 2.0), metric.dtype)

@@ -37,7 +37,7 @@ from electrojax.electrostatics.layout import GraphLayout, graph_layout
 from electrojax.electrostatics.phases import phases, products, split_atoms, unfold
 from electrojax.electrostatics.plan import k_box_of, squared_reach, taper
 from electrojax.errors import CapacityError, ConfigError
-from electrojax.system.geometry import cartesian_order, volume
+from electrojax.system.geometry import cartesian_order, reciprocal, volume
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -153,7 +153,7 @@ class PeriodicCoulomb:
         cell = jnp.asarray(system.cell)
         layout = graph_layout(system)
         width = jnp.asarray(width, cell.dtype)
-        inverse = jnp.swapaxes(_reciprocal(cell), 1, 2)
+        inverse = jnp.swapaxes(reciprocal(cell), 1, 2)
         fractional = _matmul(layout.dense(jnp.asarray(system.positions)), inverse)
         # Wrapped, so that float32 keeps its digits; the phases do not see whole lattice vectors.
         fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
@@ -162,7 +162,7 @@ class PeriodicCoulomb:
             inverse=inverse,
             tables=tuple(phases(fractional[..., i], system.k_box[i]) for i in range(3)),
             weight=self._weight(system, cell, width, l_max),
-            squared=_squared_k(_triples(system.k_box, cell.dtype), _reciprocal(cell)),
+            squared=_squared_k(_triples(system.k_box, cell.dtype), reciprocal(cell)),
             width=width,
             narrowest_receiver=self.narrowest_receiver,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
@@ -177,8 +177,8 @@ class PeriodicCoulomb:
         """
         indices, count = _half_space(system.k_box)
         triples = jnp.asarray(indices, cell.dtype)
-        squared = _squared_k(triples, _reciprocal(cell))
-        plan = _reciprocal(jnp.asarray(system.plan_cell))
+        squared = _squared_k(triples, reciprocal(cell))
+        plan = reciprocal(jnp.asarray(system.plan_cell))
         shortest = (2.0 * math.pi) ** 2 * jnp.min(jnp.sum(plan * plan, axis=-1), axis=-1)
         receiver = jnp.sqrt(0.5 * (width * width + self.narrowest_receiver**2))
         narrowest = jnp.minimum(width, receiver)
@@ -338,13 +338,6 @@ def _matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=_HIGHEST)
 
 
-def _reciprocal(cell: Array) -> Array:
-    """A^{−T} [G, 3, 3]: rows b_i with a_i · b_j = δ_ij, for either handedness."""
-    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
-    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
-    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
-
-
 def _half_space(k_box: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Integer triples [2, n, n3 + 1, 3] and how many of ±k each term stands for.
 
@@ -366,6 +359,6 @@ def _triples(k_box: tuple[int, int, int], dtype: np.dtype) -> Array:
     return jnp.asarray(_half_space(k_box)[0], dtype)
 
 
-def _squared_k(triples: Array, reciprocal: Array) -> Array:
-    vectors = jnp.einsum("snci,gij->gsncj", triples, reciprocal, precision=_HIGHEST)
+def _squared_k(triples: Array, rows: Array) -> Array:
+    vectors = jnp.einsum("snci,gij->gsncj", triples, rows, precision=_HIGHEST)
     return (2.0 * math.pi) ** 2 * jnp.sum(vectors * vectors, axis=-1)

@@ -65,7 +65,7 @@ class LocalCharges(nn.Module):
         density = of_one_width(multipoles, self.width)
         energies = {
             "coulomb": coulomb.energy(density.multipoles),
-            "field": field_energy(density, system, self.cutoff),
+            "field": field_energy(density, system, self.cutoff, coulomb),
         }
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         report = closed_form(system, multipoles.dtype)

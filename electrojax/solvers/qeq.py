@@ -23,7 +23,7 @@ from electrojax.solvers.hardness import Hardness, learned_drive
 from electrojax.solvers.local import conserve_charge, irreps
 from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
-from electrojax.solvers.transfers import BoundedBonds, SoftBonds, TransferEnergy
+from electrojax.solvers.transfers import BoundedBonds, SoftBonds, transfer_problem
 from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean
 from electrojax.typing import Array
@@ -123,7 +123,7 @@ class ChargeEquilibration(nn.Module):
         bounded = self.transfers == "bounded"
         bonds = BoundedBonds(cutoff, name="bonds") if bounded else SoftBonds(cutoff, name="bonds")
         compliance = bonds(features, system)
-        problem = TransferEnergy(energy, self._source(features, system), compliance)
+        problem = transfer_problem(energy, self._source(features, system), compliance)
         start = jnp.zeros((system.n_edges, 1), energy.drive.dtype)
         unknown, report = quadratic_minimum(problem, start, self.tolerance)
         energies = stationary_energies(unknown, levels(problem, unknown), problem)

@@ -145,7 +145,7 @@ def quadratic_energy(
         coulomb=coulomb,
         hardness=hardness,
         drive=jnp.where(jnp.asarray(system.node_mask)[:, None], drive, 0.0),
-        field=field_coupling(system, cutoff),
+        field=field_coupling(system, cutoff, coulomb),
         constraint=charge_constraint(system, fragments),
         width=width,
         max_steps=max_steps,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity, dipole, of_one_width
-from electrojax.electrostatics.field import field_energy, transfer_energy
+from electrojax.electrostatics.density import ChargeDensity, of_one_width
+from electrojax.electrostatics.field import field_energy, seated_energy, transfer_energy
 from electrojax.electrostatics.flow import divergence
 from electrojax.errors import ConfigError, DataError
 from electrojax.nn.features import Features, component
@@ -98,18 +98,19 @@ class SplitCharges(nn.Module):
         density = of_one_width(full, self.width)
         energies = {
             "coulomb": coulomb.energy(density.multipoles),
-            "field": self._seated_energy(of_one_width(seated, self.width), system)
+            "field": self._seated_energy(of_one_width(seated, self.width), system, coulomb)
             + transfer_energy(transfers, system),
         }
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
         report = closed_form(system, multipoles.dtype)
         return ChargeState(density, energies, level, jnp.zeros_like(multipoles[:, 0]), report)
 
-    def _seated_energy(self, seated: ChargeDensity, system: System) -> Array:
+    def _seated_energy(
+        self, seated: ChargeDensity, system: System, coulomb: CoulombOperator
+    ) -> Array:
         if self.charge_control == "total":
-            return field_energy(seated, system, self.cutoff)
-        moment = dipole(seated, system)  # formal charges only: no charge has to flow
-        return -jnp.sum(jnp.asarray(system.external_field) * moment, axis=-1)
+            return field_energy(seated, system, self.cutoff, coulomb)
+        return seated_energy(seated, system, coulomb)  # formal charges only: none has to flow
 
     def _formal(self, system: System, dtype: jnp.dtype) -> Array:
         if isinstance(self.formal_charges, str):

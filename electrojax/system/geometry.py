@@ -43,7 +43,12 @@ def cartesian_order(vectors: Array) -> Array:
 
 
 def strained(system: System, strain: Array) -> System:
-    """Returns the system with positions and cells deformed by r → r (1 + ε).
+    """Returns the system with positions and cells deformed by r → r (1 + ε), E·a_i kept.
+
+    The work of a field on charge that has crossed the cell, E·a_i along every periodic a_i, does
+    not change with the strain, so that wrapping an ion changes no stress: the stress is the proper
+    one (D. Vanderbilt, J. Phys. Chem. Solids 61, 147 (2000); I. Souza, J. Íñiguez and D.
+    Vanderbilt, Phys. Rev. Lett. 89, 117602 (2002)). Along a slab's normal E·n is kept.
 
     Args:
         system: a batch.
@@ -52,7 +57,29 @@ def strained(system: System, strain: Array) -> System:
     symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     positions, cell = jnp.asarray(system.positions), jnp.asarray(system.cell)
     moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
-    return replace(system, positions=moved, cell=cell + cell @ symmetric)
+    strained_cell = cell + cell @ symmetric
+    field = jnp.asarray(system.external_field)
+    if system.boundary != "open":
+        along = jnp.einsum("gia,ga->gi", _field_axes(cell, system), field)
+        field = jnp.einsum("gi,gia->ga", along, reciprocal(_field_axes(strained_cell, system)))
+    return replace(system, positions=moved, cell=strained_cell, external_field=field)
+
+
+def reciprocal(cell: Array) -> Array:
+    """Returns A^{−T} [G, 3, 3]: rows b_i in 1/Å with a_i · b_j = δ_ij, for either handedness."""
+    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
+    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
+
+
+def _field_axes(cell: Array, system: System) -> Array:
+    """The lattice vectors [G, 3, 3], of a slab with the unit normal as the open one."""
+    if system.boundary == "periodic":
+        return cell
+    first, second = (cell[:, (system.normal + i) % 3] for i in (1, 2))
+    product = jnp.cross(first, second)
+    normal = product / jnp.linalg.norm(product, axis=-1, keepdims=True)
+    return cell.at[:, system.normal].set(normal)
 
 
 def volume(cell: Array) -> Array:
