@@ -125,9 +125,7 @@ class TransferEnergy:
         return self.compliance[:, None] * ends
 
 
-def transfer_problem(
-    energy: QuadraticEnergy, source: Array, compliance: Array
-) -> TransferEnergy:
+def transfer_problem(energy: QuadraticEnergy, source: Array, compliance: Array) -> TransferEnergy:
     """Returns the energy of charges as one of transfers.
 
     Args:
