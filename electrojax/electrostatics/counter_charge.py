@@ -23,9 +23,10 @@ from electrojax.electrostatics.contract import CoulombOperator, receiving
 from electrojax.electrostatics.density import each_channel, summed_channels
 from electrojax.electrostatics.harmonics import quadrupole_product
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
-from electrojax.electrostatics.slab import SlabCoulomb, slab_normal
+from electrojax.electrostatics.slab import SlabCoulomb
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import harmonic_order, volume
+from electrojax.system.geometry import harmonic_order, summed_in, volume
+from electrojax.system.slabs import open_axis
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -143,11 +144,10 @@ class CounterChargedCoulomb(SlabCoulomb):
         self, system: System, l_max: int, width: float | Array
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
+        system = summed_in(system)
         slab = super().prepare(system, l_max, width)
         layout, cell = graph_layout(system), jnp.asarray(system.cell)
-        normal, height = slab_normal(cell, system.normal)
-        along = jnp.sum(normal * cell[:, system.normal], axis=-1)
-        normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
+        normal, height = open_axis(cell, system.normal)
         positions = layout.dense(jnp.asarray(system.positions))
         return CounterChargedOperator(
             bulk=slab,

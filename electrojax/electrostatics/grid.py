@@ -114,9 +114,7 @@ def given_density(density: ChargeDensity, system: System, structure: int) -> Giv
     multipoles = np.asarray(summed_channels(jnp.asarray(density.multipoles)), np.float64)[found]
     positions = np.asarray(system.positions, np.float64)[found]
     cell = np.asarray(system.cell, np.float64)[structure]
-    return checked_density(
-        positions, multipoles, widths, cell, system.boundary, system.normal, True
-    )
+    return checked_density(positions, multipoles, widths, cell, system.boundary, True)
 
 
 def _targets(points: Any) -> np.ndarray:

@@ -25,7 +25,7 @@ from electrojax.electrostatics.gaussian import fourier_factor, self_potential, t
 from electrojax.electrostatics.layout import GraphLayout, graph_layout
 from electrojax.electrostatics.periodic import PeriodicCoulomb, PeriodicOperator
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import volume
+from electrojax.system.geometry import summed_in, volume
 from electrojax.system.types import System
 from electrojax.typing import Array, replace, struct
 from electrojax.units import COULOMB
@@ -123,7 +123,7 @@ def low_k_preconditioner(
     """
     if not cutoff > 0:
         raise ConfigError(f"a cutoff of {cutoff:g} 1/Å for long waves; needed a positive number")
-    system, hardness = jax.lax.stop_gradient((system, jnp.asarray(hardness)))
+    system, hardness = jax.lax.stop_gradient((summed_in(system), jnp.asarray(hardness)))
     layout, l_max = graph_layout(system), l_max_of(hardness.shape[1])
     mask = layout.mask[..., None]
     dense = jnp.where(mask, _mean_of_order(layout.dense(hardness), l_max), 1.0)

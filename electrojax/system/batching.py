@@ -8,6 +8,7 @@ import numpy as np
 
 from electrojax.errors import CapacityError, DataError
 from electrojax.system.neighbors import complete_cell, coulomb_pairs, neighbor_list
+from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import (
     LABELS,
     Batch,
@@ -83,7 +84,8 @@ def build_sample(
         cutoff: Å, of the neighbour list.
         k_box: largest k-vector index along each reciprocal axis that its cell needs.
         pair_cutoff: Å, of the pairs of a real-space Coulomb sum; 0 for none.
-        plan_cell: [3, 3] Å, for which the k-vectors are chosen; the frame's cell where not given.
+        plan_cell: [3, 3] Å, for which the k-vectors are chosen, and in whose height a slab is
+            summed; the frame's cell where not given.
 
     Raises:
         DataError: for one periodic axis, a cell without volume or positions that are not finite.
@@ -94,7 +96,11 @@ def build_sample(
     cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
     if boundary == "slab" and np.any(frame.cell[frame.normal]):
         cell = np.array(frame.cell, dtype=np.float64)
-    pairs = coulomb_pairs(frame.positions, cell, boundary, pair_cutoff, frame.source)
+    planned = cell if plan_cell is None else np.asarray(plan_cell, dtype=np.float64)
+    summed = cell
+    if boundary == "slab":
+        summed = with_height(cell, open_axis(planned, frame.normal)[1], frame.normal)
+    pairs = coulomb_pairs(frame.positions, summed, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     # Any numbers may name the fragments of a frame; a program counts them from 0.
     named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
@@ -112,7 +118,7 @@ def build_sample(
         pair_receivers=pairs[1],
         pair_shifts=pairs[2],
         cell=cell[None],
-        plan_cell=(cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
+        plan_cell=planned[None],
         total_charge=np.array([frame.total_charge]),
         multiplicity=np.array([frame.multiplicity]),
         external_field=np.asarray(frame.external_field, dtype=np.float64)[None],

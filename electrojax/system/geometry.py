@@ -1,10 +1,8 @@
 """Geometry under jit: edge vectors, strain and volume."""
 
-from typing import Any
-
 import jax.numpy as jnp
-import numpy as np
 
+from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import System
 from electrojax.typing import Array, replace
 
@@ -85,48 +83,17 @@ def _field_axes(cell: Array, system: System) -> Array:
     return cell.at[:, system.normal].set(normal)
 
 
-def sum_cell(cell: Any, plan_cell: Any, normal: int) -> Any:
-    """Returns the cells in which slabs are summed: the open vector is the plan's height along n.
-
-    n is the unit normal of the periodic vectors, on the side of the open one. Works for NumPy
-    arrays and under jit.
-
-    Args:
-        cell: [..., 3, 3] Å.
-        plan_cell: [..., 3, 3] Å, whose height along its own normal counts.
-        normal: index of the open lattice vector.
-    """
-    (unit, _), (_, height) = (_normal_and_height(c, normal) for c in (cell, plan_cell))
-    row = np.eye(3, dtype=cell.dtype)[normal][:, None]
-    return cell * (1 - row) + row * (unit * height[..., None])[..., None, :]
-
-
 def summed_in(system: System) -> System:
-    """Returns a batch as its Coulomb sum sees it: slabs in the cells of their plan.
+    """Returns a batch as its Coulomb sum sees it: slabs in cells with the height of their plan.
 
-    The third vector of a slab's own cell is not read: the axis is open.
+    The third vector of a slab's own cell is not read: that axis is open.
     """
     if system.boundary != "slab":
         return system
-    cell, plan = jnp.asarray(system.cell), jnp.asarray(system.plan_cell)
-    cells = {"cell": sum_cell(cell, plan, system.normal)}
-    return replace(system, plan_cell=sum_cell(plan, plan, system.normal), **cells)
-
-
-def _normal_and_height(cell: Any, normal: int) -> tuple[Any, Any]:
-    """n [..., 3], along the open vector, and the height [...] Å along it."""
-    (a, b), open_vector = (
-        [cell[..., (normal + i) % 3, :] for i in (1, 2)],
-        cell[..., normal, :],
-    )
-    turned, back = [1, 2, 0], [2, 0, 1]
-    product = a[..., turned] * b[..., back] - a[..., back] * b[..., turned]
-    along = (product * open_vector).sum(-1)
-    # The sign of the open vector's side; −1 for left-handed cells.
-    unit = product / (product**2).sum(-1)[..., None] ** 0.5
-    height = (unit * open_vector).sum(-1)
-    side = 1.0 - 2.0 * (along < 0)
-    return unit * side[..., None].astype(cell.dtype), abs(height)
+    height = open_axis(jnp.asarray(system.plan_cell), system.normal)[1]
+    cells = (jnp.asarray(c) for c in (system.cell, system.plan_cell))
+    cell, plan = (with_height(c, height, system.normal) for c in cells)
+    return replace(system, cell=cell, plan_cell=plan)
 
 
 def volume(cell: Array) -> Array:
