@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from electrojax.electrostatics.long_waves import wave_cutoff
 from electrojax.electrostatics.precondition import (
     JacobiPreconditioner,
     LowKPreconditioner,
     low_k_preconditioner,
-    wave_cutoff,
 )
 from electrojax.errors import ConfigError
 from tests.electrostatics import reference as ref
