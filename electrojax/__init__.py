@@ -1,37 +1,39 @@
 """electrojax: the design space of electrostatic machine-learning interatomic potentials in JAX."""
 
 import importlib
-from typing import Any
 
 from electrojax.versions import check_versions
 
 check_versions()
-
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "electrojax.models.bundle",
-    "save": "electrojax.models.bundle",
-    "predict": "electrojax.models.predict",
-    "Potential": "electrojax.models.potential",
-    "coulomb_energy": "electrojax.electrostatics.energy",
-    "Calculator": "electrojax.simulation.ase",
-    "ElectrojaxError": "electrojax.errors",
+    "read_frames": "electrojax.data.reader:read_frames",
+    "Frame": "electrojax.system.types:Frame",
+    "build_model": "electrojax.runs.build:build_model",
+    "train": "electrojax.runs.train:run_training",
+    "evaluate": "electrojax.runs.evaluate:evaluate_frames",
+    "simulate": "electrojax.runs.md:run_md",
+    "load": "electrojax.models.bundle:load",
+    "save": "electrojax.models.bundle:save",
+    "predict": "electrojax.models.predict:predict",
+    "Potential": "electrojax.models.potential:Potential",
+    "coulomb_energy": "electrojax.electrostatics.energy:coulomb_energy",
+    "Calculator": "electrojax.simulation.ase:Calculator",
+    "ElectrojaxError": "electrojax.errors:ElectrojaxError",
+    "jaxmd": "electrojax.simulation.jaxmd",
+    "testing": "electrojax.testing",
 }
-_MODULES = {"jaxmd": "electrojax.simulation.jaxmd", "testing": "electrojax.testing"}
-__all__ = ["__version__", *_PUBLIC, *_MODULES]
+__all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str) -> Any:
-    """Loads a public name on first use (PEP 562), so that importing the package stays quick."""
-    if name in _MODULES:
-        value = importlib.import_module(_MODULES[name])
-    elif name in _PUBLIC:
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    else:
+def __getattr__(name: str) -> object:
+    """Loads a public name on first use (PEP 562); types are in ``__init__.pyi``."""
+    if name not in _PUBLIC:
         raise AttributeError(f"module 'electrojax' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    module, _, attribute = _PUBLIC[name].partition(":")
+    value = importlib.import_module(module)
+    return globals().setdefault(name, getattr(value, attribute) if attribute else value)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from electrojax.models.mace_torch import convert
+from electrojax.interop.mace_torch import convert
 from electrojax.models.potential import Potential, assemble
 from electrojax.system.batching import capacity_for, collate
 from electrojax.system.types import Batch, Frame, Statistics

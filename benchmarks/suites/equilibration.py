@@ -18,9 +18,9 @@ import numpy as np
 from benchmarks.suites.speed import water_box
 from electrojax.electrostatics.coulomb import engine_for, tuned_engine
 from electrojax.electrostatics.field import FieldCoupling
-from electrojax.solvers.constraint import charge_constraint
-from electrojax.solvers.quadratic import QuadraticEnergy
-from electrojax.solvers.variational import linear_solve, unbalanced
+from electrojax.numerics.constraint import charge_constraint
+from electrojax.numerics.variational import linear_solve, unbalanced
+from electrojax.solvers.problems.quadratic import QuadraticEnergy
 from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.system.types import Frame
 from electrojax.typing import replace

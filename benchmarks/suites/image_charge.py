@@ -81,7 +81,7 @@ def drawn(rng: np.random.Generator) -> ase.Atoms:
 
 def label(atoms: ase.Atoms) -> ase.Atoms:
     """Returns the atoms with GFN1-xTB's energy, forces and charges."""
-    from electrojax.data.calculators import label_with_tblite
+    from electrojax.data.making.calculators import label_with_tblite
 
     return label_with_tblite(atoms, accuracy=0.1)
 

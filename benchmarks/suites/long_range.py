@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.suites.speed import water_box
-from electrojax.electrostatics.ewald import EwaldCoulomb
-from electrojax.electrostatics.mesh import MeshCoulomb
-from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
-from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.engines.ewald import EwaldCoulomb
+from electrojax.electrostatics.engines.mesh import MeshCoulomb
+from electrojax.electrostatics.engines.mesh_ewald import MeshEwaldCoulomb
+from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.system.types import Frame
 from electrojax.typing import replace

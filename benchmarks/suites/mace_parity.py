@@ -10,7 +10,7 @@ from argparse import Namespace
 import jax
 import numpy as np
 
-from tests.nn import mace_golden, polar_golden
+from tests.interop import mace_golden, polar_golden
 
 
 def rows(options: Namespace) -> list[dict]:

@@ -24,8 +24,8 @@ from ase import units
 
 from benchmarks.suites.speed import BACKBONES, water_box
 from electrojax.config.md import load_md
-from electrojax.config.simulation import build_md, run_md
 from electrojax.models.potential import Potential, assemble
+from electrojax.runs.md import build_md, run_md
 from electrojax.simulation.ase import Calculator
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import moving_system
@@ -255,7 +255,7 @@ def box_model(folder: Path, data: Path) -> Path:
 
 
 def _trained(name: str, file: Path, folder: Path, overrides: list[str]) -> Path:
-    from electrojax.config.runner import run_training
+    from electrojax.runs.train import run_training
 
     existing = Path("runs") / name / "model.ejx"
     if existing.is_file():

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +11,11 @@ from matplotlib.figure import Figure
 
 from electrojax.errors import DataError
 from electrojax.files import write_whole
+from electrojax.system.quantities import ERROR_UNITS, Quantity
 
 INK, FILL, MUTED = "#1f2933", "#2f6f9f", "#8a94a0"
 MANY_POINTS = 4000
 """Above this many points a parity plot shows counts in hexagons."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """How one predicted quantity is plotted.
-
-    Attributes:
-        name: as in metric names.
-        label: for the axes, with its unit.
-        error_unit: unit of the RMSE.
-        error_scale: from the plotted unit to ``error_unit``.
-    """
-
-    name: str
-    label: str
-    error_unit: str
-    error_scale: float
-
-
-QUANTITIES: dict[str, Quantity] = {
-    q.name: q
-    for q in (
-        Quantity("energy", "energy − atomic energies (eV/atom)", "meV/atom", 1000.0),
-        Quantity("forces", "force component (eV/Å)", "meV/Å", 1000.0),
-        Quantity("charges", "atomic charge (e)", "me", 1000.0),
-        Quantity("dipole", "dipole component (e·Å)", "me·Å", 1000.0),
-        Quantity("stress", "stress component (eV/Å³)", "meV/Å³", 1000.0),
-        Quantity("multipoles", "atomic dipole component (e·Å)", "me·Å", 1000.0),
-    )
-}
 
 
 def parity_plot(
@@ -79,7 +49,7 @@ def parity_plot(
     else:
         axes.scatter(reference, predicted, s=9, color=FILL, alpha=0.5, linewidths=0, zorder=2)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", title=title)
-    axes.set_xlabel(f"reference {quantity.label}")
+    axes.set_xlabel(f"reference {quantity.plot}")
     axes.set_ylabel("predicted")
     axes.text(0.04, 0.96, _caption(quantity, reference, predicted), va="top",
               transform=axes.transAxes, color=INK)  # fmt: skip
@@ -98,12 +68,9 @@ def learning_curve(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
     losses, errors = figure.subplots(1, 2)
     for name, color in (("train/loss", MUTED), ("valid/loss", FILL)):
         _curve(losses, records, name, color, name)
-    for name, color, label in (
-        ("valid/forces_rmse", FILL, "forces (meV/Å)"),
-        ("valid/energy_rmse", "#c4622d", "energy (meV/atom)"),
-        ("valid/charges_rmse", "#4b8b3b", "charges (me)"),
-    ):
-        _curve(errors, records, name, color, label)
+    for name, color in (("forces", FILL), ("energy", "#c4622d"), ("charges", "#4b8b3b")):
+        label = f"{name} ({ERROR_UNITS[name][0]})"
+        _curve(errors, records, f"valid/{name}_rmse", color, label)
     losses.set(title=f"{title}: loss", xlabel="epoch", yscale="log")
     errors.set(title="validation RMSE", xlabel="epoch", yscale="log")
     for axes in (losses, errors):

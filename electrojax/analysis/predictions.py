@@ -12,6 +12,8 @@ import numpy as np
 from electrojax.errors import DataError
 from electrojax.files import write_whole
 from electrojax.models.predict import StructurePrediction
+from electrojax.system.geometry import nearest_branch, periodic_axes
+from electrojax.system.quantities import LABELS, QUANTITIES
 from electrojax.system.types import Frame
 
 PREDICTIONS, CURVES = "predictions.npz", "curves.npz"
@@ -21,9 +23,6 @@ points of a curve, if there are any."""
 FORMAT = 1
 MOST_ATOMS = 200_000
 """Atoms that are kept; of larger sets, every so many-th structure."""
-
-PER_ATOM = ("forces", "charges")
-WIDTHS = {"energy": (), "forces": (3,), "charges": (), "dipole": (3,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +36,10 @@ class StoredPredictions:
         offsets: [F + 1]; structure f has the atoms ``offsets[f]`` to ``offsets[f + 1]``.
         positions: [N, 3] Å.
         fragment: [N] fragment indices, −1 where not given.
-        reference, predicted: by name: energy [F] eV relative to the atomic energies, forces [N, 3]
-            eV/Å, charges [N] e, dipole [F, 3] e·Å; ``reference`` has what is labelled somewhere,
-            ``predicted`` what the model predicts of that.
+        reference, predicted: by name, [F, ...] or [N, ...] as ``QUANTITIES`` says; energies are
+            relative to the atomic energies, polarisation labels on the branch of the prediction.
+            ``reference`` has what is labelled somewhere, ``predicted`` what the model predicts of
+            that; where the boundary leaves a quantity undefined, both are missing.
         total_charge: [F] e.
         converged: [F] whether the charge solver converged.
         steps: [F] its iterations.
@@ -83,6 +83,7 @@ def gather(
     labels: Sequence[Mapping[str, np.ndarray]],
     predictions: Sequence[StructurePrediction],
     provides: Sequence[str],
+    most_atoms: int | None = None,
 ) -> StoredPredictions:
     """Returns what is worth keeping of an evaluation.
 
@@ -92,12 +93,14 @@ def gather(
         labels: of each, the energy relative to the atomic energies as in the predictions.
         predictions: of each.
         provides: the quantities that the model predicts.
+        most_atoms: atoms to keep at most; ``MOST_ATOMS`` where not given.
     """
-    kept = _kept([len(frame.numbers) for frame in frames])
+    kept = _kept([len(frame.numbers) for frame in frames], most_atoms or MOST_ATOMS)
     chosen = [frames[i] for i in kept]
     told, found = [labels[i] for i in kept], [predictions[i] for i in kept]
     sizes = [len(frame.numbers) for frame in chosen]
-    labelled = [n for n in WIDTHS if any(n in label for label in told)]
+    rows = list(zip(chosen, told, found))
+    labelled = [n for n in LABELS if any(n in label for label in told)]
     return StoredPredictions(
         in_all=len(frames),
         split=np.array([splits[i] for i in kept], dtype=np.str_),
@@ -105,9 +108,11 @@ def gather(
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         positions=np.concatenate([frame.positions for frame in chosen]).astype(np.float32),
         fragment=np.concatenate([_fragment(frame) for frame in chosen]).astype(np.int16),
-        reference={n: _column(n, [t.get(n) for t in told], sizes) for n in labelled},
+        reference={n: _column(n, [_label(n, *row) for row in rows], sizes) for n in labelled},
         predicted={
-            n: _column(n, [getattr(p, n) for p in found], sizes) for n in labelled if n in provides
+            n: _column(n, [_predicted(n, frame, p) for frame, _, p in rows], sizes)
+            for n in labelled
+            if n in provides
         },
         total_charge=np.array([frame.total_charge for frame in chosen]),
         converged=np.array([p.converged for p in found], dtype=bool),
@@ -168,9 +173,24 @@ def read_predictions(path: Path) -> StoredPredictions:
         ) from error
 
 
-def _kept(sizes: Sequence[int]) -> range:
+def plotted_pairs(stored: StoredPredictions, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the flat references and predictions [K] of a parity plot, without missing ones.
+
+    Energies are per atom; of multipoles the dipoles are shown, as every order has another unit.
+    """
+    row, sides = QUANTITIES[name], [stored.reference[name], stored.predicted[name]]
+    if row.compared == "per_atom":
+        sides = [side / stored.sizes for side in sides]
+    if row.components:
+        sides = [side[:, 1:4] for side in sides]
+    reference, predicted = (np.ravel(side) for side in sides)
+    there = np.isfinite(reference) & np.isfinite(predicted)
+    return reference[there], predicted[there]
+
+
+def _kept(sizes: Sequence[int], most_atoms: int) -> range:
     """Indices of the structures to keep: all, or evenly spaced ones."""
-    every = max(1, -(-sum(sizes) // MOST_ATOMS))
+    every = max(1, -(-sum(sizes) // most_atoms))
     return range(0, len(sizes), every)
 
 
@@ -178,12 +198,32 @@ def _fragment(frame: Frame) -> np.ndarray:
     return np.full(len(frame.numbers), -1) if frame.fragment is None else frame.fragment
 
 
+def _label(name: str, frame: Frame, labels: Mapping[str, Any], found: StructurePrediction) -> Any:
+    """A label as it is compared; None where there is none."""
+    if name not in labels or frame.boundary not in QUANTITIES[name].boundaries:
+        return None
+    label = np.asarray(labels[name], dtype=np.float64)
+    if QUANTITIES[name].compared != "branch":
+        return label
+    axes = periodic_axes(frame.boundary, frame.normal)
+    prediction = np.asarray(found.value(name), dtype=np.float64)
+    return nearest_branch(label[None], prediction[None], np.asarray(frame.cell)[None], axes)[0]
+
+
+def _predicted(name: str, frame: Frame, prediction: StructurePrediction) -> Any:
+    defined = frame.boundary in QUANTITIES[name].boundaries
+    return prediction.value(name) if defined else None
+
+
 def _column(name: str, values: Sequence[Any], sizes: Sequence[int]) -> np.ndarray:
-    """One array over all structures, NaN where a structure has no value."""
-    per_atom, width = name in PER_ATOM, WIDTHS[name]
-    shapes = [(size, *width) if per_atom else (1, *width) for size in sizes]
-    parts = [
-        np.full(shape, np.nan) if value is None else np.asarray(value, float).reshape(shape)
-        for value, shape in zip(values, shapes)
-    ]
-    return np.concatenate(parts).astype(np.float64 if name == "energy" else np.float32)
+    """One array over all structures, NaN where a structure or a component has no value."""
+    row = QUANTITIES[name]
+    lengths = sizes if row.axis == "nodes" else [1] * len(sizes)
+    column = np.full((sum(lengths), *row.shape), np.nan)
+    flat, stop = column.reshape(len(column), -1), 0
+    for value, length in zip(values, lengths):
+        start, stop = stop, stop + length
+        if value is not None:
+            part = np.asarray(value, dtype=np.float64).reshape(length, -1)
+            flat[start:stop, : part.shape[1]] = part
+    return column.astype(np.float64 if name == "energy" else np.float32)

@@ -37,7 +37,7 @@ def label(
     force: ForceOption = False,
 ) -> None:
     """Label structures with an ASE calculator, or make a data set by a recipe."""
-    from electrojax.data.labelling import label_file, run_recipe
+    from electrojax.data.making.labelling import label_file, run_recipe
     from electrojax.errors import ConfigError
 
     if (structures is None) == (recipe is None):
@@ -70,6 +70,7 @@ def inspect(
     from electrojax.data.conversion import read_with_rest
     from electrojax.data.datasets import resolve_source
     from electrojax.data.inspection import inspect as inspect_frames
+    from electrojax.data.reader import parse_keys
 
     frames, rest = read_with_rest(resolve_source(file), parse_keys(key or []))
     found = inspect_frames(frames)
@@ -91,6 +92,7 @@ def convert(
     from electrojax.data.conversion import convert as convert_file
     from electrojax.data.dataset import census
     from electrojax.data.datasets import resolve_source
+    from electrojax.data.reader import parse_keys
 
     frames, left = convert_file(resolve_source(source), target, parse_keys(key or []), force)
     print(census(frames))
@@ -137,20 +139,3 @@ def split(
     elif output is not None:
         for path, count in write_splits(file, frames, splits, output, force).items():
             print(f"wrote {path}: {count} frames")
-
-
-def parse_keys(texts: list[str]) -> dict[str, str]:
-    """Returns label names by label from ``LABEL=NAME`` texts.
-
-    Raises:
-        ConfigError: if a text is not of that form.
-    """
-    from electrojax.errors import ConfigError
-
-    parsed = {}
-    for text in texts:
-        label, equals, name = text.partition("=")
-        if not (label and equals and name):
-            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
-        parsed[label] = name
-    return parsed

@@ -29,7 +29,7 @@ def evaluate(
     ] = 20_000,
 ) -> None:
     """Evaluate a model on a data file: errors against its labels, predictions, parity plots."""
-    from electrojax.config.evaluation import evaluate_file
+    from electrojax.runs.evaluate import evaluate_file
 
     found = evaluate_file(
         model,

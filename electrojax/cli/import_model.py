@@ -1,5 +1,6 @@
 """electrojax import: a model of mace-torch becomes a model.ejx."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,20 +21,7 @@ def import_model(
     ] = False,
 ) -> None:
     """Turn a model of mace-torch into a model.ejx that predicts the same."""
-    import hashlib
-    import sys
+    from electrojax.runs.import_model import import_file
 
-    from electrojax.models import mace_checkpoint as checkpoint
-    from electrojax.models.bundle import save
-    from electrojax.models.mace_torch import convert
-
-    if trust:
-        print(f"warning: {checkpoint.DANGER}; opening {model}: --trust", file=sys.stderr)
-    module = checkpoint.open_model(model, trust)
-    config, state = checkpoint.configuration(module), checkpoint.state_arrays(module)
-    chosen = str(state["r_max"].dtype) if precision == "stored" else precision
-    potential = convert(state, config, head, chosen)
-    checksum = hashlib.sha256(model.read_bytes()).hexdigest()
-    source = {"file": model.name, "sha256": checksum, "head": head, "kind": config["kind"]}
-    save(potential, output, {"imported": source})
+    import_file(model, output, head, precision, trust, lambda text: print(text, file=sys.stderr))
     print(f"{model} -> {output}")

@@ -31,8 +31,8 @@ def check(
     set_: SetOption = None,
 ) -> None:
     """Check a training file and its data: labels, energies, batches, memory. Trains nothing."""
-    from electrojax.config.build import open_job
-    from electrojax.config.describe import describe_job
+    from electrojax.runs.build import open_job
+    from electrojax.runs.check import describe_job
 
     print(describe_job(open_job(run, set_ or [])))
 

@@ -18,6 +18,6 @@ def md(
 ) -> None:
     """Simulate molecular dynamics with a trained model, as a file describes."""
     with StartUp():
-        from electrojax.config.simulation import run_md
+        from electrojax.runs.md import run_md
 
         run_md(run, set_ or [], resume, print)

@@ -17,7 +17,7 @@ SweepFile = Annotated[Path, typer.Argument(help="A sweep file.")]
 @app.command()
 def plan(sweep: SweepFile, set_: SetOption = None) -> None:
     """Print every point and what it costs; nothing is trained."""
-    from electrojax.config.sweep import verbs
+    from electrojax.sweep import verbs
 
     verbs.plan(sweep, set_ or [], print)
 
@@ -25,7 +25,7 @@ def plan(sweep: SweepFile, set_: SetOption = None) -> None:
 @app.command()
 def run(sweep: SweepFile, set_: SetOption = None) -> None:
     """Train every point; finished ones are skipped, broken ones resumed."""
-    from electrojax.config.sweep import verbs
+    from electrojax.sweep import verbs
 
     try:
         verbs.run(sweep, set_ or [], flushed(print))
@@ -37,7 +37,7 @@ def run(sweep: SweepFile, set_: SetOption = None) -> None:
 @app.command()
 def status(sweep: SweepFile, set_: SetOption = None) -> None:
     """Print how every point stands, and why some failed."""
-    from electrojax.config.sweep import verbs
+    from electrojax.sweep import verbs
 
     verbs.status(sweep, set_ or [], print)
 

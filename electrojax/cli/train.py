@@ -18,6 +18,6 @@ def train(
 ) -> None:
     """Train a model as a file describes, then evaluate and plot it."""
     with StartUp():
-        from electrojax.config.runner import run_training
+        from electrojax.runs.train import run_training
 
         run_training(run, set_ or [], resume, print)

@@ -3,19 +3,20 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from electrojax.config.document import Entry, Location, dump_document
+from electrojax.config.document import Entry, Location, Position, dump_document, parse_document
 from electrojax.config.kinds import Tables, default_tables, run_schema
 from electrojax.config.layers import ConfigFile, find_file, read_layers
 from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
+from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,24 @@ def load_document(
     return LoadedRun(config, Provenance(root), tuple(item.path for item in files))
 
 
-_ALWAYS = ("energy", "forces", "stress")
-"""What every model predicts."""
+def complete_model(section: Mapping[str, Any], tables: Tables | None = None) -> dict[str, Any]:
+    """Returns the ``model`` section of a training file with every default written out.
+
+    Args:
+        section: what a file would hold; relative paths start at the current directory.
+        tables: the backbones and solvers to know; electrojax's own where not given.
+
+    Raises:
+        ConfigError: one line for everything that is wrong.
+    """
+    start = Position("model section", 1, Path.cwd())
+    schema = run_schema(default_tables() if tables is None else tables)
+    model: type[BaseModel] = schema.model_fields["model"].annotation  # type: ignore[assignment]
+    root = _absolute(parse_document(dump_document(dict(section)), start), model)
+    try:
+        return model.model_validate(root.plain()).model_dump(mode="json")
+    except ValidationError as error:
+        raise config_error(schema_problems(error, root, model, flat=False)) from None
 
 
 def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
@@ -132,13 +149,10 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
         return
     provides = (*provides, *getattr(tables.solvers[kind], "diagnoses", ()))
     if "polarization" in provides:  # what has one answers to a field
-        from electrojax.models.responses import RESPONSES
-
         provides = (*provides, *RESPONSES)
     for index, stage in enumerate(config.train.stages):
-        for term in type(stage.loss).model_fields:
-            needed = "charges" if term == "total_charge" else term
-            if getattr(stage.loss, term) and needed not in (*_ALWAYS, *provides):
+        for term, needed in REQUIRES.items():
+            if getattr(stage.loss, term) and needed not in (*ALWAYS, *provides):
                 location = ("train", "stages", index, "loss", term)
                 message = f'solver kind "{kind}" predicts no {term}; drop this weight'
                 yield Problem(root.nearest(location).position, as_written(location, flat), message)

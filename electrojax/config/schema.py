@@ -1,11 +1,13 @@
 """The training file as typed, frozen blocks: every key, its type, default, unit and meaning."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from electrojax.config.labels import key_fields, loss_fields, metric_pattern
 from electrojax.config.model_schema import Coulomb, Density, KindOptions, Model
 from electrojax.config.sections import FilePath, PositiveFloat, PositiveInt, Section, misplaced
+from electrojax.system.quantities import DEFAULT_KEYS, QUANTITIES
 
 __all__ = [
     "Coulomb",
@@ -24,22 +26,10 @@ __all__ = [
     "misplaced",
 ]
 
-Label = Literal[
-    "energy",
-    "forces",
-    "stress",
-    "dipole",
-    "polarization",
-    "polarizability",
-    "born_charges",
-    "charges",
-    "multipoles",
-    "fermi_level",
-    "total_charge",
-    "multiplicity",
-    "external_field",
-    "formal_charges",
-]
+if TYPE_CHECKING:
+    Label = str
+else:
+    Label = Literal[tuple(DEFAULT_KEYS)]
 
 
 class Run(Section):
@@ -85,33 +75,8 @@ class DataSource(Section):
         return self.path == other.path and same_split
 
 
-class Keys(Section):
+class Keys(key_fields(QUANTITIES.values())):  # type: ignore[misc]
     """The names in the data file of the labels and of the inputs that a frame carries."""
-
-    energy: str = Field(default="REF_energy", description="total energy, eV")
-    forces: str = Field(default="REF_forces", description="forces [N, 3], eV/Å")
-    stress: str = Field(default="REF_stress", description="stress, eV/Å³")
-    dipole: str = Field(default="REF_dipole", description="total dipole [3], e·Å")
-    polarization: str = Field(
-        default="REF_polarization", description="polarisation dipole [3], e·Å"
-    )
-    polarizability: str = Field(default="REF_polarizability", description="polarisability, e·Å²/V")
-    born_charges: str = Field(default="REF_bec", description="Born charges dP_a/dr_b [N, 3, 3], e")
-    charges: str = Field(default="REF_charges", description="atomic charges [N], e")
-    multipoles: str = Field(
-        default="REF_multipoles", description="atomic multipoles [N, M] as [q, y, z, x, ...], e·Å^l"
-    )
-    fermi_level: str = Field(default="REF_fermi_level", description="Fermi level -dE/dQ, eV")
-    total_charge: str = Field(default="total_charge", description="total charge (an input), e")
-    multiplicity: str = Field(
-        default="multiplicity", description="spin multiplicity 2S+1 (an input)"
-    )
-    external_field: str = Field(
-        default="external_field", description="applied electric field [3] (an input), V/Å"
-    )
-    formal_charges: str = Field(
-        default="formal_charges", description="formal charges [N] (an input), e"
-    )
 
 
 class AtomEnergies(Section):
@@ -198,61 +163,8 @@ class Data(Section):
         return self
 
 
-class Loss(Section):
+class Loss(loss_fields(QUANTITIES.values())):  # type: ignore[misc]
     """Weights of the terms of the loss; a term with weight 0 is off, a missing label is masked."""
-
-    energy: float = Field(
-        default=0.0, ge=0, description="squared energy error per atom, (eV/atom)²"
-    )
-    forces: float = Field(default=0.0, ge=0, description="squared force error, (eV/Å)²")
-    stress: float = Field(
-        default=0.0, ge=0, description="squared error of the stress of periodic cells, (eV/Å³)²"
-    )
-    dipole: float = Field(
-        default=0.0, ge=0, description="squared error of the total dipole, (e·Å)²"
-    )
-    polarization: float = Field(
-        default=0.0,
-        ge=0,
-        description="squared error of the polarisation, modulo e times lattice vectors, (e·Å)²",
-    )
-    polarizability: float = Field(
-        default=0.0, ge=0, description="squared error of the polarisability, (e·Å²/V)²; costly"
-    )
-    born_charges: float = Field(
-        default=0.0, ge=0, description="squared error of the Born charges, e²; costly"
-    )
-    charges: float = Field(default=0.0, ge=0, description="squared error of atomic charges, e²")
-    multipoles: float = Field(
-        default=0.0, ge=0, description="squared error of multipoles, (e·Å^l)²"
-    )
-    fermi_level: float = Field(
-        default=0.0, ge=0, description="squared error of the Fermi level, eV²"
-    )
-    total_charge: float = Field(
-        default=0.0,
-        ge=0,
-        description="squared deviation of the charges' sum from total_charge per atom, (e/atom)²",
-    )
-
-    level_slope: float = Field(
-        default=0.0, ge=0, description="squared positive part of dQ/dmu, (e²/eV)²; solver scf only"
-    )
-    stability: float = Field(
-        default=0.0,
-        ge=0,
-        description="squared excess of the largest |eigenvalue| of the linearised map over 0.9; "
-        "solver scf only, costly",
-    )
-    last_step: float = Field(
-        default=0.0, ge=0, description="squared change by one more update, e²; solver scf only"
-    )
-    legendre_gap: float = Field(
-        default=0.0,
-        ge=0,
-        description="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. For fixed potentials: "
-        "without it, or energy functional, forces there depend on where levels happen to start",
-    )
 
     @model_validator(mode="after")
     def _some_term(self) -> Self:
@@ -328,7 +240,7 @@ class EarlyStop(Section):
 
     metric: str = Field(
         default="valid/loss",
-        pattern=r"^valid/(loss|(energy|forces|stress|dipole|polarization|charges|multipoles|fermi_level|total_charge)_(rmse|mae))$",
+        pattern=metric_pattern(QUANTITIES.values()),
         description="the quantity that must fall: valid/loss or valid/QUANTITY_rmse, _mae",
     )
     patience: PositiveInt = Field(description="epochs without improvement before the stage ends")

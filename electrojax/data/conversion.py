@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, frame_texts, unread_names
+from electrojax.data.extxyz import frame_texts, unread_names
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
-from electrojax.system.types import LABELS, Frame
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES
+from electrojax.system.types import Frame
 
 SPLIT = re.compile(r'(^|\s)split=("[^"]*"|\S+)')
 SUFFIXES = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz", ".h5", ".hdf5")
@@ -148,7 +149,7 @@ def extxyz_text(frame: Frame) -> str:
     per_frame: dict[str, str] = {}
     for name, value in _quantities(frame).items():
         key = DEFAULT_KEYS[name]
-        if {**LABELS, **INPUTS}[name].axis == "graphs":
+        if QUANTITIES[name].axis == "graphs":
             per_frame[key] = _quoted(_numbers(value))
             continue
         table = np.asarray(value).reshape(len(rows), -1)

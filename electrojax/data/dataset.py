@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from electrojax.errors import DataError
-from electrojax.system.types import BOUNDARIES, LABELS, Frame
+from electrojax.system.quantities import LABELS
+from electrojax.system.types import BOUNDARIES, Frame
 
-GAUGE_LABELS = ("fermi_level", "potential")
+GAUGE_LABELS = tuple(row.name for row in LABELS.values() if row.gauge)
 """Labels whose zero depends on the boundary: infinity when open, the cell average when periodic."""
 
 

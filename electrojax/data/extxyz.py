@@ -16,30 +16,12 @@ from electrojax.data.tags import read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.system.atoms import frame_from_atoms
-from electrojax.system.types import LABELS, Frame
-from electrojax.typing import AxisSpec
-
-INPUTS: dict[str, AxisSpec] = {
-    "total_charge": AxisSpec("graphs"),
-    "multiplicity": AxisSpec("graphs"),
-    "external_field": AxisSpec("graphs", (3,)),
-    "formal_charges": AxisSpec("nodes"),
-    "fragment": AxisSpec("nodes"),
-}
-"""Name, axis and trailing shape of what a frame may carry beside its atoms and labels."""
-
-QUANTITIES: dict[str, AxisSpec] = {**LABELS, **INPUTS}
-
-DEFAULT_KEYS: dict[str, str] = {
-    **{name: f"REF_{name}" for name in LABELS},
-    "born_charges": "REF_bec",
-    **{name: name for name in INPUTS},
-}
-"""Under which name a file holds each quantity, unless a key map says otherwise."""
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.types import Frame
 
 COMPONENTS: dict[str, dict[int, tuple[int, ...]]] = {
     "stress": {6: (6,), 9: (3, 3)},
-    "multipoles": {1: (1,), 4: (4,), 9: (9,)},
+    **{q.name: {n: (n,) for n in q.components} for q in QUANTITIES.values() if q.components},
 }
 """Numbers of components accepted where a quantity may be written in more than one way."""
 
@@ -77,7 +59,7 @@ def read_frames(
     Args:
         path: extxyz, gzipped or not.
         keys: the file's name of each label and input; what is left out keeps its default
-            (:data:`DEFAULT_KEYS`).
+            (:data:`electrojax.system.quantities.DEFAULT_KEYS`).
         require: labels or inputs that every frame must have.
         where: the place in a configuration where an option was written, such as
             ``{"data.keys.forces": "run.yaml:12"}``; error messages then point there.
@@ -161,9 +143,9 @@ def write_frames(path: str | os.PathLike, structures: Sequence[Any]) -> None:
 
 def _complete(keys: Mapping[str, str], require: Sequence[str]) -> dict[str, str]:
     for name in [*keys, *require]:
-        if name not in QUANTITIES:
-            near = difflib.get_close_matches(name, QUANTITIES, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(QUANTITIES)}"
+        if name not in DEFAULT_KEYS:
+            near = difflib.get_close_matches(name, DEFAULT_KEYS, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(DEFAULT_KEYS)}"
             raise ConfigError(f'"{name}" is not a label or input of a frame; {hint}')
     return {**DEFAULT_KEYS, **keys}
 
@@ -252,9 +234,9 @@ def _fields_of(atoms: Any) -> _Fields:
 
 def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -> Frame:
     found = {
-        name: _value(value, name, names[name], len(atoms), source)
-        for name, spec in QUANTITIES.items()
-        if (value := fields.find(names[name], spec.axis)) is not None
+        name: _value(value, name, key, len(atoms), source)
+        for name, key in names.items()
+        if (value := fields.find(key, QUANTITIES[name].axis)) is not None
     }
     atoms.info = {name: found[name] for name in ("total_charge", "multiplicity") if name in found}
     if "external_field" in found:

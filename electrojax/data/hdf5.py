@@ -23,19 +23,16 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.data.extxyz import DEFAULT_KEYS, INPUTS, QUANTITIES
 from electrojax.data.tags import TAGS, read_tags
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
-from electrojax.system.types import LABELS, MAX_MULTIPOLES, Frame
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.types import Frame
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
-RAGGED = {"multipoles": MAX_MULTIPOLES}
+RAGGED = {q.name: max(q.components) for q in QUANTITIES.values() if q.components}
 """Quantities whose number of components varies, and its largest value."""
-
-PER_ATOM_PREDICTIONS = ("chemical_potential", "spin_multipoles")
-"""What models predict for every atom beside labels."""
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
@@ -137,8 +134,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    labelled = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
-    per_atom = labelled or name in PER_ATOM_PREDICTIONS
+    per_atom = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
     column = np.concatenate(there) if per_atom else np.stack(there)
     if column.dtype.kind == "U":
         column = column.astype(h5py.string_dtype())

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from electrojax.data import extxyz, hdf5
+from electrojax.data.datasets import resolve_source
+from electrojax.errors import ConfigError
 from electrojax.system.types import Frame
 
 
@@ -16,7 +18,7 @@ def read_frames(
     """Returns every structure of a file with its labels and inputs, in file order.
 
     Args:
-        path: HDF5 if it ends in .h5 or .hdf5, else extxyz, gzipped or not.
+        path: HDF5 if it ends in .h5 or .hdf5, else extxyz, gzipped or not; or ``builtin:NAME``.
         keys: an extxyz file's name of each label and input; HDF5 has fixed names.
         require: labels or inputs that every structure must have.
         where: the place in a configuration where an option was written; messages point there.
@@ -27,5 +29,21 @@ def read_frames(
         DataError: if the file is missing, damaged or empty, lacks what is required, or holds a
             value that has a wrong shape or is not finite.
     """
+    path = resolve_source(os.fspath(path))
     read = hdf5.read_hdf5 if hdf5.is_hdf5(path) else extxyz.read_frames
     return read(path, keys, require, where)
+
+
+def parse_keys(texts: Sequence[str]) -> dict[str, str]:
+    """Returns the names of labels in a file, by label, from ``LABEL=NAME`` texts.
+
+    Raises:
+        ConfigError: if a text is not of that form.
+    """
+    parsed = {}
+    for text in texts:
+        label, equals, name = text.partition("=")
+        if not (label and equals and name):
+            raise ConfigError(f'--key "{text}": needed LABEL=NAME, such as energy=REF_energy')
+        parsed[label] = name
+    return parsed

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electrojax.electrostatics.density import l_max_of
-from electrojax.electrostatics.slab import check_vacuum
+from electrojax.electrostatics.engines.slab import check_vacuum
 from electrojax.errors import ConfigError, DataError
 from electrojax.system.neighbors import complete_cell, neighbor_list
 from electrojax.typing import ArrayLike

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombEngine, CoulombOperator
-from electrojax.electrostatics.counter_charge import counter_charged
-from electrojax.electrostatics.ewald import EwaldCoulomb
-from electrojax.electrostatics.makov_payne import MakovPayneCoulomb
-from electrojax.electrostatics.mesh import MeshCoulomb
-from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
-from electrojax.electrostatics.open import OpenCoulomb
-from electrojax.electrostatics.periodic import PeriodicCoulomb
-from electrojax.electrostatics.slab import SlabCoulomb, check_vacuum
+from electrojax.electrostatics.engines.counter_charge import counter_charged
+from electrojax.electrostatics.engines.ewald import EwaldCoulomb
+from electrojax.electrostatics.engines.makov_payne import MakovPayneCoulomb
+from electrojax.electrostatics.engines.mesh import MeshCoulomb
+from electrojax.electrostatics.engines.mesh_ewald import MeshEwaldCoulomb
+from electrojax.electrostatics.engines.open import OpenCoulomb
+from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
+from electrojax.electrostatics.engines.slab import SlabCoulomb, check_vacuum
 from electrojax.errors import ConfigError
 from electrojax.system.types import Boundary
 
@@ -157,7 +157,7 @@ def shared_engine(
         for _, cell in structures:
             check_vacuum(cell)
     if isinstance(engine, SlabCoulomb | MakovPayneCoulomb):
-        bulk = shared_engine(engine.bulk, method, structures, width, l_max, receivers)
+        bulk: Any = shared_engine(engine.bulk, method, structures, width, l_max, receivers)
         return dataclasses.replace(engine, bulk=bulk)
     open_choice = method == "auto" and isinstance(engine, PeriodicCoulomb)
     negligible = NEGLIGIBLE * len(structures)

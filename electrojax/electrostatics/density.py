@@ -115,7 +115,7 @@ def dipole(density: ChargeDensity, system: System) -> Array:
         [G, 3] e·Å, Cartesian (x, y, z).
     """
     multipoles = summed_channels(density.multipoles)
-    moments = multipoles[:, :1] * jnp.asarray(system.positions)
+    moments = multipoles[:, :1] * system.positions
     if multipoles.shape[1] > 1:
         moments = moments + cartesian_order(multipoles[:, 1:4])
     return graph_sum(moments, system)

@@ -15,11 +15,11 @@ from electrojax.electrostatics.arguments import (
     checked_field,
 )
 from electrojax.electrostatics.coulomb import CoulombEngine, engine_for, sum_cell, tuned_engine
-from electrojax.electrostatics.counter_charge import CounterChargedCoulomb
 from electrojax.electrostatics.density import ChargeDensity
+from electrojax.electrostatics.engines.counter_charge import CounterChargedCoulomb
+from electrojax.electrostatics.engines.open import OpenCoulomb
+from electrojax.electrostatics.engines.slab import SlabCoulomb
 from electrojax.electrostatics.field import field_energy
-from electrojax.electrostatics.open import OpenCoulomb
-from electrojax.electrostatics.slab import SlabCoulomb
 from electrojax.system.neighbors import coulomb_pairs
 from electrojax.system.types import System
 from electrojax.typing import Array, ArrayLike, replace, specs

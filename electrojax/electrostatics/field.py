@@ -78,9 +78,9 @@ def field_coupling(system: System, cutoff: float, coulomb: Any = None) -> FieldC
     Raises:
         ConfigError: for periodic directions without edges (cutoff 0) along which charge flows.
     """
-    field = jnp.asarray(system.external_field)
+    field = system.external_field
     at_atoms = field[system.node_graph]
-    moments = jnp.sum(at_atoms * jnp.asarray(system.positions), axis=-1)
+    moments = jnp.sum(at_atoms * system.positions, axis=-1)
     if system.boundary == "open":
         return FieldCoupling(-moments, at_atoms, jnp.zeros_like(field[:, 0]))
     if cutoff <= 0:
@@ -90,8 +90,8 @@ def field_coupling(system: System, cutoff: float, coulomb: Any = None) -> FieldC
         )
     within = field - _along_normal(field, system)
     flow = flow_coordinates(system, cutoff, within)
-    fixed = jnp.sum(within[system.node_graph] * jnp.asarray(system.positions), axis=-1)
-    formal = jnp.asarray(system.formal_charges)
+    fixed = jnp.sum(within[system.node_graph] * system.positions, axis=-1)
+    formal = system.formal_charges
     mean = graph_mean(fixed, system)
     shared = mean + _at_counter_charge(field, coulomb)
     return FieldCoupling(
@@ -174,7 +174,7 @@ def _along_normal(vectors: Array, system: System) -> Array:
     if system.boundary == "periodic":
         return jnp.zeros_like(vectors)
     first, second = (axis for axis in range(3) if axis != system.normal)
-    cell = jnp.asarray(system.cell)
+    cell = system.cell
     normal = jnp.cross(cell[:, first], cell[:, second])
     share = jnp.sum(vectors * normal, axis=-1) / jnp.sum(normal**2, axis=-1)
     return share[:, None] * normal

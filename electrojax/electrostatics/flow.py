@@ -15,7 +15,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from electrojax.electrostatics.krylov import atom_space, conjugate_gradient
+from electrojax.numerics.cg import atom_space, conjugate_gradient
 from electrojax.system.geometry import edge_vectors
 from electrojax.system.types import System, graph_mean
 from electrojax.typing import Array

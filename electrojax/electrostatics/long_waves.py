@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import lambertw
 
-from electrojax.electrostatics.gaussian import tail_exponent
-from electrojax.electrostatics.layout import GraphLayout, graph_layout
+from electrojax.electrostatics.kernels.gaussian import tail_exponent
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import reciprocal, volume
+from electrojax.system.layout import GraphLayout, graph_layout
 from electrojax.system.slabs import open_axis
 from electrojax.system.types import System
 from electrojax.typing import Array

@@ -18,19 +18,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.corrections import CorrectedOperator
 from electrojax.electrostatics.density import l_max_of
-from electrojax.electrostatics.gaussian import fourier_factor, self_potential
-from electrojax.electrostatics.layout import GraphLayout, graph_layout
+from electrojax.electrostatics.engines.corrections import CorrectedOperator
+from electrojax.electrostatics.engines.periodic import PeriodicCoulomb, PeriodicOperator
+from electrojax.electrostatics.kernels.gaussian import fourier_factor, self_potential
+from electrojax.electrostatics.kernels.waves import half_space
 from electrojax.electrostatics.long_waves import (
     operator_chain,
     softest_cutoff,
     wanted_cutoff,
     wave_reach,
 )
-from electrojax.electrostatics.periodic import PeriodicCoulomb, PeriodicOperator
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import summed_in, volume
+from electrojax.system.layout import GraphLayout, graph_layout
 from electrojax.system.types import System
 from electrojax.typing import Array, replace, struct
 from electrojax.units import COULOMB
@@ -158,7 +159,7 @@ def low_k_preconditioner(
         limit = jnp.minimum(limit, wanted_cutoff(system, layout.dense(hardness)[..., 0], sigma))
     low = replace(system, k_box=_low_box(system.k_box, reach, most))
     waves = PeriodicCoulomb(self_interaction=True).prepare(low, l_max, 1.0)
-    chosen, weight = _long_waves(waves, low.k_box, jnp.asarray(system.cell), sigma, limit)
+    chosen, weight = _long_waves(waves, low.k_box, system.cell, sigma, limit)
     squared = _taken(waves.squared, chosen)
     rest = own - _on_site(weight, squared, l_max)[:, None]
     inverse = jnp.where(mask, 1.0 / (dense + jnp.maximum(rest, 0.0)), 0.0)
@@ -213,14 +214,6 @@ def _room(box: tuple[int, ...]) -> int:
     return min(half, int(1.15 * math.pi / 6 * half) + 8)
 
 
-def _triples(box: tuple[int, int, int]) -> np.ndarray:
-    """Integers [P, 3] in the order of a flattened structure factor."""
-    first, second, third = (np.arange(n + 1) for n in box)
-    second = np.concatenate([second, -second[:0:-1]])
-    grid = np.meshgrid([1, -1], first, second, third, indexing="ij")
-    return np.stack([grid[1], grid[2], grid[0] * grid[3]], axis=-1).reshape(-1, 3)
-
-
 def _places(triples: Array, box: tuple[int, int, int]) -> tuple[Array, Array]:
     """Where integers are in a flattened structure factor, and 1, or −1 for the conjugate."""
     sign = jnp.where(triples[..., 0] < 0, -1, 1)
@@ -243,7 +236,7 @@ def _long_waves(
 
     λ = 8π k_e e^{−k²σ²}/(V k²).
     """
-    n = _triples(box)
+    n = half_space(box)[0].reshape(-1, 3)
     half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
     # n3 = 0 is there twice, for +n3 and −n3.
     half &= (n[:, 2] != 0) | (np.arange(len(n)) < len(n) // 2)
@@ -338,7 +331,7 @@ def _wave_overlaps(made: LowKPreconditioner, low: System, l_max: int) -> Array:
     box = low.k_box
     double = (2 * box[0], 2 * box[1], 2 * box[2])
     sums = PeriodicCoulomb().prepare(replace(low, k_box=double), 0, 1.0)
-    n = jnp.asarray(_triples(box))[made.chosen]
+    n = jnp.asarray(half_space(box)[0].reshape(-1, 3))[made.chosen]
     turn = 2.0 * math.pi * jnp.swapaxes(made.waves.inverse, 1, 2)
     k = jnp.einsum("gki,gij->gkj", n.astype(turn.dtype), turn, precision=_HIGHEST)
     product = jnp.einsum("gki,gli->gkl", k, k, precision=_HIGHEST)

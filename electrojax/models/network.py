@@ -14,8 +14,9 @@ from electrojax.models.prediction import Prediction, has_spin, spin_multipoles
 from electrojax.models.responses import field_responses
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
-from electrojax.solvers.diagnostics import LEGENDRE_GAP
+from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
+from electrojax.system.batching import on_device
 from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
 from electrojax.system.types import Boundary, Statistics, System, graph_sum
 from electrojax.typing import Array, replace
@@ -99,7 +100,7 @@ def predict_system(
         params: its parameters.
         system: a padded batch; every array in the model's precision.
         guess: a density to start the charge solver from.
-        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
+        responses: what to predict beside, any of ``electrojax.system.quantities.RESPONSES``.
     """
     with jax.default_matmul_precision(network.matmul_precision):
         return _predict(network, params, system, guess, responses)
@@ -112,11 +113,12 @@ def _predict(
     guess: ChargeGuess | None,
     responses: Sequence[str],
 ) -> Prediction:
-    positions = jnp.asarray(system.positions)
+    system = on_device(system)
+    positions = system.positions
     strain = jnp.zeros((system.n_graphs, 3, 3), positions.dtype)
-    field = jnp.asarray(system.external_field)
+    field = system.external_field
 
-    charge = jnp.asarray(system.total_charge)
+    charge = system.total_charge
 
     def total(
         positions: Array, field: Array, strain: Array, charge: Array = charge
@@ -134,7 +136,7 @@ def _predict(
     slopes = dict(zip(inputs, found))
     stress = jnp.zeros_like(strain)
     if 2 in slopes:
-        stress = slopes[2] / volume(jnp.asarray(system.cell))[:, None, None]
+        stress = slopes[2] / volume(system.cell)[:, None, None]
     levels = {LEGENDRE_GAP: slopes[3] + state.fermi_level} if gap else {}
     return Prediction(
         energy=energy,

@@ -18,9 +18,9 @@ from electrojax.electrostatics.coulomb import (
     shared_engine,
     sum_cell,
 )
-from electrojax.electrostatics.counter_charge import check_fixed_potential
-from electrojax.electrostatics.plan import replan_needed
-from electrojax.electrostatics.slab import SlabCoulomb
+from electrojax.electrostatics.engines.counter_charge import check_fixed_potential
+from electrojax.electrostatics.engines.slab import SlabCoulomb
+from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.network import MATMUL_PRECISIONS, Params, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
@@ -31,11 +31,12 @@ from electrojax.models.responses import (
 )
 from electrojax.nn.base import BACKBONES
 from electrojax.solvers.base import SOLVERS, check_frame
-from electrojax.solvers.diagnostics import LEGENDRE_GAP
+from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
 from electrojax.system.neighbors import complete_cell
+from electrojax.system.quantities import ALWAYS
 from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
 
@@ -53,7 +54,7 @@ class Potential:
         statistics: species table, atomic energies and scales.
         config: the ``model`` section of the configuration, every default written out.
         precision: ``float32`` or ``float64``.
-        responses: what to predict beside, any of ``electrojax.models.responses.RESPONSES``.
+        responses: what to predict beside, any of ``electrojax.system.quantities.RESPONSES``.
     """
 
     network: PotentialNetwork
@@ -83,7 +84,7 @@ class Potential:
         """The labels that this model predicts."""
         solver = self.network.solver
         told = getattr(solver, "diagnostics", ())
-        return ("energy", "forces", "stress", *solver.provides, *self.responses, *told)
+        return (*ALWAYS, *solver.provides, *self.responses, *told)
 
     def responding(self, responses: Sequence[str]) -> "Potential":
         """Returns the potential that also predicts ``born_charges`` or ``polarizability``.

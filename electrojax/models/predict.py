@@ -14,7 +14,8 @@ from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
 from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.batching import Capacity, Sample, capacity_for, collate
-from electrojax.system.types import LABELS, Frame, System
+from electrojax.system.quantities import LABELS, QUANTITIES
+from electrojax.system.types import Frame, System
 
 BATCH_EDGES = 50_000
 """Edges and Coulomb pairs per batch that ``predict`` aims at; larger structures go alone."""
@@ -58,6 +59,10 @@ class StructurePrediction:
     converged: bool
     solver_steps: int
     responses: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """Returns the prediction of a quantity by its name."""
+        return self.responses[name] if name in self.responses else getattr(self, name)
 
 
 def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) -> Any:
@@ -134,7 +139,8 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
         prediction: of the batch, already on the host.
         sizes: atoms of each structure, in order; the atoms of a structure are contiguous.
     """
-    multipoles = np.asarray(prediction.density.multipoles).sum(axis=1)
+    multipoles = np.asarray(prediction.multipoles)
+    further = {n: v for n, v in prediction.diagnostics.items() if n in LABELS}
     stops = np.cumsum(sizes)
     for graph, (size, stop) in enumerate(zip(sizes, stops)):
         atoms = slice(int(stop) - int(size), int(stop))
@@ -154,7 +160,7 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             solver_steps=int(prediction.report.steps[graph]),
             responses={
                 name: np.asarray(values[atoms if LABELS[name].axis == "nodes" else graph])
-                for name, values in prediction.responses.items()
+                for name, values in {**prediction.responses, **further}.items()
             },
         )
 
@@ -162,13 +168,16 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
 def _finish(model: Potential, sample: Sample, part: StructurePrediction) -> StructurePrediction:
     """Adds the atomic energies and blanks what a boundary does not define."""
     atomic = model.atomic_energy(np.asarray(sample.system.numbers))
-    is_open = sample.system.boundary == "open"
+    blank: dict[str, Any] = {
+        name: np.full(QUANTITIES[name].shape, np.nan)
+        for name in ("stress", "dipole")
+        if sample.system.boundary not in QUANTITIES[name].boundaries
+    }
     return dataclasses.replace(
         part,
         energy=part.energy + atomic,
         energies={"atomic": atomic, **part.energies},
-        stress=np.full((3, 3), np.nan) if is_open else part.stress,
-        dipole=part.dipole if is_open else np.full(3, np.nan),
+        **blank,
     )
 
 

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
-from electrojax.solvers.state import ChargeState, SolverReport
+from electrojax.numerics.report import SolverReport
+from electrojax.solvers.state import ChargeState
 from electrojax.typing import Array, struct
 
 
@@ -36,7 +37,7 @@ class Prediction:
             Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V.
         diagnostics: by name, what the charge solver was asked to say of its own map:
             ``legendre_gap`` [G] eV, ∂E/∂Q + μ, and those of
-            :func:`electrojax.solvers.diagnostics.diagnosed`.
+            :func:`electrojax.solvers.problems.diagnostics.diagnosed`.
     """
 
     energy: Array
@@ -57,6 +58,16 @@ class Prediction:
     def charges(self) -> Array:
         """Charge of every atom [N] in e, summed over channels."""
         return self.density.multipoles[..., 0].sum(axis=1)
+
+    @property
+    def multipoles(self) -> Array:
+        """Multipoles of every atom [N, M] in e·Å^l, summed over channels."""
+        return self.density.multipoles.sum(axis=1)
+
+    def value(self, name: str) -> Array:
+        """Returns the prediction of a quantity by its name, [N, ...] or [G, ...]."""
+        found = {**self.responses, **self.diagnostics}
+        return found[name] if name in found else getattr(self, name)
 
 
 def has_spin(solver: nn.Module) -> bool:

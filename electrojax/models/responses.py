@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.errors import ConfigError, DataError
+from electrojax.system.quantities import RESPONSES
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array
 
 if TYPE_CHECKING:
     from electrojax.models.potential import Potential
-
-RESPONSES = ("born_charges", "polarizability")
-"""Predictions that cost three more derivatives each, and are made when asked for."""
 
 
 def born_charges(potential: "Potential", system: System) -> Array:

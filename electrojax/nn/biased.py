@@ -31,24 +31,6 @@ class BiasedLinear(nn.Module):
         return mixed + bias.astype(x.dtype)
 
 
-class BiasedPerceptron(nn.Module):
-    """Layers of :class:`BiasedLinear` with normalised SiLUs between them.
-
-    Attributes:
-        hidden: widths of the hidden layers.
-        channels: number of outputs.
-    """
-
-    hidden: Sequence[int]
-    channels: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        for i, width in enumerate(self.hidden):
-            x = normalized_silu(BiasedLinear(width, name=f"hidden_{i}")(x))
-        return BiasedLinear(self.channels, name="output")(x)
-
-
 class LayerNorm(nn.Module):
     """Returns g (x − mean)/√(variance + ε) + b over the channels (arXiv 1607.06450 eq. 4)."""
 
@@ -61,20 +43,26 @@ class LayerNorm(nn.Module):
         return gain.astype(x.dtype) * centred / jnp.sqrt(variance + _EPSILON) + bias.astype(x.dtype)
 
 
-class NormedPerceptron(nn.Module):
-    """Layers x ← silu(LayerNorm(W x + b)) and a last one W x + b.
+class BiasedPerceptron(nn.Module):
+    """Layers of :class:`BiasedLinear` with SiLUs between them.
 
     Attributes:
         hidden: widths of the hidden layers.
         channels: number of outputs.
+        layer_norm: normalise what a SiLU is applied to, over the channels; without it the SiLU
+            itself has unit variance.
     """
 
     hidden: Sequence[int]
     channels: int
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for i, width in enumerate(self.hidden):
             x = BiasedLinear(width, name=f"hidden_{i}")(x)
-            x = jax.nn.silu(LayerNorm(name=f"norm_{i}")(x))
+            if self.layer_norm:
+                x = jax.nn.silu(LayerNorm(name=f"norm_{i}")(x))
+            else:
+                x = normalized_silu(x)
         return BiasedLinear(self.channels, name="output")(x)

@@ -24,8 +24,8 @@ def covalent_radii() -> np.ndarray:
 
 def covalent_lengths(system: System, dtype: np.dtype) -> Array:
     """Returns the sum of the covalent radii of the two atoms of every edge, [E] Å."""
-    radii = jnp.asarray(covalent_radii(), dtype)[jnp.asarray(system.numbers)]
-    return radii[jnp.asarray(system.senders)] + radii[jnp.asarray(system.receivers)]
+    radii = jnp.asarray(covalent_radii(), dtype)[system.numbers]
+    return radii[system.senders] + radii[system.receivers]
 
 
 def transformed(name: str, lengths: Array, system: System) -> Array:

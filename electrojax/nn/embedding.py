@@ -42,10 +42,10 @@ class StateEmbedding(nn.Module):
             raise ConfigError(f"states {unknown} do not exist; choose from {list(STATES)}")
         columns = []
         if "total_charge" in self.states:
-            charge = jnp.asarray(system.total_charge)
+            charge = system.total_charge
             columns += [charge, charge**2]  # both signs, without a kink
         if "multiplicity" in self.states:
-            columns += [jnp.asarray(system.multiplicity) - 1.0]
+            columns += [system.multiplicity - 1.0]
         state = Perceptron((self.channels,), self.channels, name="state")(jnp.stack(columns, -1))
-        at_atoms = state[jnp.minimum(jnp.asarray(system.node_graph), system.n_graphs - 1)]
+        at_atoms = state[jnp.minimum(system.node_graph, system.n_graphs - 1)]
         return at_atoms * Linear(self.channels, name="element")(one_hot)

@@ -30,9 +30,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (x.shape[-1], self.channels)
-        weights = self.param("weights", normal(self.scale), shape, x.dtype)
-        return x @ (weights.astype(x.dtype) / max(x.shape[-1], 1) ** 0.5)
+        return x @ _scaled_weights(self, x.shape[-1], self.channels, self.scale, x.dtype)
 
 
 class SpeciesLinear(nn.Module):
@@ -71,8 +69,15 @@ class Matrix(nn.Module):
     @nn.compact
     def __call__(self, size: int, dtype: Any) -> Array:
         """Returns [size, channels], so that Linear(x) = x @ matrix."""
-        weights = self.param("weights", normal(1.0), (size, self.channels), dtype)
-        return weights.astype(dtype) / max(size, 1) ** 0.5
+        return _scaled_weights(self, size, self.channels, 1.0, dtype)
+
+
+def _scaled_weights(
+    module: nn.Module, inputs: int, outputs: int, scale: float, dtype: Any
+) -> Array:
+    """The parameter ``weights`` [inputs, outputs] of a module, divided by √inputs."""
+    weights = module.param("weights", normal(scale), (inputs, outputs), dtype)
+    return weights.astype(dtype) / max(inputs, 1) ** 0.5
 
 
 class PerceptronMatrices(nn.Module):

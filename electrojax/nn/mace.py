@@ -129,7 +129,7 @@ class Mace(nn.Module):
         """What belongs to edges [E, ...] in rows of one receiving atom each."""
         rows = edge_rows(system.receivers, system.n_nodes)
         factor = None if envelope is None else rows.take(envelope)
-        senders = rows.take(jnp.asarray(system.senders))
+        senders = rows.take(system.senders)
         return EdgeFeatures(rows.take(radial), factor, rows.take(angular), senders, rows)
 
     def _layer(self, index: int) -> "MaceLayer":

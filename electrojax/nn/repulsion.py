@@ -30,8 +30,8 @@ def zbl_energies(lengths: Array, system: System, power: int) -> Array:
         [N] eV.
     """
     dtype = lengths.dtype
-    charges = jnp.asarray(system.numbers).astype(dtype)
-    first, second = charges[jnp.asarray(system.senders)], charges[jnp.asarray(system.receivers)]
+    charges = system.numbers.astype(dtype)
+    first, second = charges[system.senders], charges[system.receivers]
     envelope = polynomial_envelope(lengths, covalent_lengths(system, dtype), power)
     safe = jnp.where(lengths > 0, lengths, 1.0)
     u = safe * (first**CHARGE_POWER + second**CHARGE_POWER) / (LENGTH_PREFACTOR * BOHR)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from electrojax.progress import clock_time, open_bar
+
 SECONDS_PER_DAY = 86_400.0
 
 
@@ -38,7 +40,7 @@ class Progress:
         """Opens the bar, if this is a terminal."""
         self._started = step
         if self._stream.isatty():
-            self._bar = _open_bar(self._stream)
+            self._bar = open_bar(self._stream, remaining=False)
             self._task = self._bar.add_task(
                 "md", total=self._steps, completed=step, detail="compiling"
             )
@@ -74,27 +76,5 @@ class Progress:
             return "compiling"
         rate = (step - first) / (now - begin)
         ns_per_day = rate * self._timestep * 1e-6 * SECONDS_PER_DAY
-        left = _clock_time((self._steps - step) / rate)
+        left = clock_time((self._steps - step) / rate)
         return f"{rate:.3g} steps/s  {ns_per_day:.3g} ns/day  {left} left"
-
-
-def _clock_time(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def _open_bar(stream: TextIO) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        console=Console(file=stream),
-        refresh_per_second=4,
-    )
-    bar.start()
-    return bar

@@ -9,19 +9,14 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
-from electrojax.solvers.constraint import (
-    at_atoms,
-    charge_control_option,
-    check_charges,
-    fermi_level,
-    reservoir,
-)
-from electrojax.solvers.convex import ConvexEnergy, ConvexReadout
-from electrojax.solvers.hardness import Hardness, learned_drive
-from electrojax.solvers.newton import convex_minimum
-from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
+from electrojax.numerics.constraint import at_atoms, fermi_level, reservoir
+from electrojax.numerics.newton import convex_minimum
+from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.charge_control import charge_control_option, check_charges
+from electrojax.solvers.problems.convex import ConvexEnergy, ConvexReadout
+from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
+from electrojax.solvers.readouts.hardness import Hardness, learned_drive
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
-from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
 
 
@@ -30,9 +25,9 @@ class EnergyFunctional(nn.Module):
 
     F[p] = ½⟨p, (H + A) p⟩ − ⟨d, p⟩ + Σ_i e_i(p_i) − E·P, with a full equivariant positive definite
     block H_i per atom, which couples its charge, dipole and quadrupole, and a convex e_i that grows
-    slower than a parabola (:mod:`electrojax.solvers.convex`). The minimum is unique. Without e_i at
-    l_max 0, this is charge equilibration. Source of the form: the energy functionals of Baldwin et
-    al., arXiv 2603.14700; convexity by construction is ours.
+    slower than a parabola (:mod:`electrojax.solvers.problems.convex`). The minimum is unique.
+    Without e_i at l_max 0, this is charge equilibration. Source of the form: the energy functionals
+    of Baldwin et al., arXiv 2603.14700; convexity by construction is ours.
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS

@@ -9,18 +9,19 @@ import jax.numpy as jnp
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
-from electrojax.electrostatics.gaussian import self_potential
+from electrojax.electrostatics.kernels.gaussian import self_potential
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.elements import (
+from electrojax.numerics.report import closed_form
+from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ElementTable,
     electropositivities,
 )
-from electrojax.solvers.hardness import MultipoleChannels
-from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.readouts.hardness import MultipoleChannels
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array, replace
 
@@ -92,13 +93,13 @@ class LatentCharges(nn.Module):
             for c in range(self.channels)
         ]
         read = read.at[:, :, 0].add(jnp.stack(elements, axis=1))
-        return jnp.where(jnp.asarray(system.node_mask)[:, None, None], read, 0.0)
+        return jnp.where(system.node_mask[:, None, None], read, 0.0)
 
     def _controlled(self, latent: Array, features: Features, system: System) -> Array:
         if self.charge_control == "none":
             return latent
         if self.charge_control == "neutral":
-            system = replace(system, total_charge=jnp.zeros_like(jnp.asarray(system.total_charge)))
+            system = replace(system, total_charge=jnp.zeros_like(system.total_charge))
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
         return jax.vmap(lambda p: conserve_charge(p, logits, system), 1, 1)(latent)
 

@@ -12,13 +12,14 @@ from electrojax.electrostatics.field import field_energy
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.elements import (
+from electrojax.numerics.report import closed_form
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ELEMENTS,
     electropositivities,
     starting_at,
 )
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array
 
@@ -99,7 +100,7 @@ def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
         [N, M]; padding stays zero.
     """
     fukui = jax.nn.softplus(logits) * system.node_mask
-    missing = jnp.asarray(system.total_charge) - graph_sum(multipoles[:, 0], system)
+    missing = system.total_charge - graph_sum(multipoles[:, 0], system)
     total = graph_sum(fukui, system)
     per_graph = missing / jnp.where(total > 0, total, 1.0)
     shift = fukui * per_graph[system.node_graph]

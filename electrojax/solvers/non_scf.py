@@ -10,21 +10,23 @@ from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import each_channel, of_one_width, summed_channels
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
-from electrojax.electrostatics.gaussian import self_potential
+from electrojax.electrostatics.kernels.gaussian import self_potential
 from electrojax.errors import DataError
 from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
 from electrojax.nn.options import option, runtime
-from electrojax.solvers.constraint import at_atoms
-from electrojax.solvers.elements import (
+from electrojax.numerics.constraint import at_atoms
+from electrojax.numerics.report import closed_form
+from electrojax.solvers.problems.quadratic import field_potentials
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ELEMENTS,
     ElementTable,
     electropositivities,
 )
-from electrojax.solvers.field_update import (
+from electrojax.solvers.readouts.field_update import (
     FieldEnergy,
     FieldUpdate,
     MixedFeatures,
@@ -32,12 +34,11 @@ from electrojax.solvers.field_update import (
     by_order,
     saturated,
 )
-from electrojax.solvers.fukui import Fukui, channel_charges, equilibrated
-from electrojax.solvers.hardness import MultipoleChannels
-from electrojax.solvers.polar_form import PolarEnergy, PolarUpdate, orders_of
-from electrojax.solvers.quadratic import field_potentials
-from electrojax.solvers.receivers import check_receivers, receiver_units
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.readouts.fukui import Fukui, channel_charges, equilibrated
+from electrojax.solvers.readouts.hardness import MultipoleChannels
+from electrojax.solvers.readouts.polar_form import PolarEnergy, PolarUpdate, orders_of
+from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean, graph_sum
 from electrojax.typing import Array, replace
 
@@ -53,9 +54,9 @@ class FieldUpdates(nn.Module):
     self-consistency, so that there is always an answer, and the potential has acted K times. Σ_c
     p_c is the charge density; n_α − n_β = multiplicity − 1 electrons, so that the charges of the
     channels differ by the opposite. The scheme is that of MACE-POLAR-1, whose own networks are
-    ``form: mace_polar`` (:mod:`electrojax.solvers.polar_form`) with ``fukui: signed``, ``hidden:
-    [64, 64, 64]`` and ``energy_hidden: [128, 128, 128]``; it norms √4π ⟨v⟩ and π√(3/2) σ ∇⟨v⟩ of a
-    receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
+    ``form: mace_polar`` (:mod:`electrojax.solvers.readouts.polar_form`) with ``fukui: signed``,
+    ``hidden: [64, 64, 64]`` and ``energy_hidden: [128, 128, 128]``; it norms √4π ⟨v⟩ and
+    π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
     """
 
     provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
@@ -139,7 +140,7 @@ class FieldUpdates(nn.Module):
         if self.energy == "perceptron":
             last = seen if self.form == "mace_polar" else received(multipoles)
             values = self._energies(features, multipoles + first, _flat(last), system)
-            values = jnp.where(jnp.asarray(system.node_mask), values, 0.0)
+            values = jnp.where(system.node_mask, values, 0.0)
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
@@ -185,7 +186,7 @@ class FieldUpdates(nn.Module):
         count = 2 if self.spin else 1
         start = MultipoleChannels(self.l_max, count, 0.1, name="local")(features)
         scalars = component(features.layers[-1], 0)[:, 0]
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         if self.form == "mace_polar":
             raw = BiasedPerceptron(self.start_hidden, count, name="fukui")(scalars)
             return jnp.where(mask, start, 0.0), raw
@@ -221,7 +222,7 @@ class FieldUpdates(nn.Module):
             )
             gauged = centred(field, system) if self.barycentre else field
             applied = share * field_potentials(gauged, multipoles[:, 0])
-            mask = jnp.asarray(system.node_mask)[:, None, None, None]
+            mask = system.node_mask[:, None, None, None]
             values = each_channel(receive, multipoles) + applied[:, None, None, :]
             return jnp.where(mask, values / units, 0.0)
 
@@ -235,7 +236,7 @@ class FieldUpdates(nn.Module):
             if self.form == "mace_polar"
             else FieldUpdate(count, self.hidden, self.limit, name=name)
         )
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
 
         def update(potentials: Array, multipoles: Array) -> tuple[Array, Array]:
             change, weights = module(mixed, element, _flat(potentials), multipoles)

@@ -9,7 +9,8 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.nn.features import Features
 from electrojax.nn.options import runtime
-from electrojax.solvers.state import ChargeGuess, ChargeState, closed_form
+from electrojax.numerics.report import closed_form
+from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.types import Boundary, System
 
 

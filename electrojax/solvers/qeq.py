@@ -11,20 +11,16 @@ from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import (
-    at_atoms,
-    charge_control_option,
-    check_charges,
-    fermi_level,
-    reservoir,
-)
-from electrojax.solvers.elements import ElementTable
-from electrojax.solvers.hardness import Hardness, learned_drive
+from electrojax.numerics.constraint import at_atoms, fermi_level, reservoir
+from electrojax.numerics.report import SolverReport
+from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.quadratic import QuadraticEnergy, quadratic_energy
-from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
-from electrojax.solvers.transfers import BoundedBonds, SoftBonds, transfer_problem
-from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
+from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, transfer_problem
+from electrojax.solvers.readouts.elements import ElementTable
+from electrojax.solvers.readouts.hardness import Hardness, learned_drive
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean
 from electrojax.typing import Array
 
@@ -134,11 +130,11 @@ class ChargeEquilibration(nn.Module):
     def _source(self, features: Features, system: System) -> Array:
         """The charges [N] in e from which transfers start."""
         if self.transfers == "bounded":
-            return jnp.asarray(system.formal_charges)
+            return system.formal_charges
         charges = MultipoleReadout(irreps(0), name="source")(features)
         charges = charges + ElementTable(0.0, name="source_element")(system, charges.dtype)[:, None]
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-        charges = jnp.where(jnp.asarray(system.node_mask)[:, None], charges, 0.0)
+        charges = jnp.where(system.node_mask[:, None], charges, 0.0)
         return conserve_charge(charges, logits, system)[:, 0]
 
     def _energy(

@@ -14,33 +14,33 @@ from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option, runtime
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.constraint import (
-    at_atoms,
-    charge_constraint,
-    charge_control_option,
-    check_charges,
-    fermi_level,
-    reservoir,
+from electrojax.numerics.constraint import at_atoms, charge_constraint, fermi_level, reservoir
+from electrojax.numerics.fixed_point import concluded, level_at_start, residual, size, unrolled
+from electrojax.numerics.mixing import mixed, newton_krylov
+from electrojax.numerics.report import SolverReport
+from electrojax.numerics.variational import concluded as minimum_found
+from electrojax.numerics.variational import levels as multipliers_of
+from electrojax.numerics.variational import quadratic_minimum, stationary_energies
+from electrojax.solvers.charge_control import charge_control_option, check_charges
+from electrojax.solvers.local import irreps
+from electrojax.solvers.problems.diagnostics import diagnosed
+from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
+from electrojax.solvers.problems.response_map import ResponseReadout
+from electrojax.solvers.problems.self_consistent import (
+    FreeResponse,
+    SymmetricResponse,
+    symmetric_response,
 )
-from electrojax.solvers.diagnostics import DIAGNOSTICS, diagnosed
-from electrojax.solvers.elements import (
+from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ElementTable,
     electropositivities,
 )
-from electrojax.solvers.energy_readout import PolarisationEnergy
-from electrojax.solvers.fixed_point import concluded, level_at_start, residual, size, unrolled
-from electrojax.solvers.hardness import INITIAL_HARDNESS, Hardness
-from electrojax.solvers.local import irreps
-from electrojax.solvers.mixing import mixed, newton_krylov
-from electrojax.solvers.quadratic import field_potentials, quadratic_energy
-from electrojax.solvers.receivers import check_receivers, receiver_units
-from electrojax.solvers.response_map import ResponseReadout
-from electrojax.solvers.self_consistent import FreeResponse, SymmetricResponse, symmetric_response
-from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState, SolverReport
-from electrojax.solvers.variational import concluded as minimum_found
-from electrojax.solvers.variational import levels as multipliers_of
-from electrojax.solvers.variational import quadratic_minimum, stationary_energies
+from electrojax.solvers.readouts.energy_readout import PolarisationEnergy
+from electrojax.solvers.readouts.hardness import INITIAL_HARDNESS, Hardness
+from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
+from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
+from electrojax.system.quantities import DIAGNOSTICS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 
@@ -155,7 +155,7 @@ class SelfConsistentField(nn.Module):
         energies = self._energies(features, problem, multipoles, multipliers)
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
-        levels = jnp.where(jnp.asarray(system.node_mask), at_atoms(level, system), 0.0)
+        levels = jnp.where(system.node_mask, at_atoms(level, system), 0.0)
         told = diagnosed(self.diagnostics, problem, multipoles, multipliers)
         return ChargeState(density, energies, level, levels, report, told)
 
@@ -163,7 +163,7 @@ class SelfConsistentField(nn.Module):
         local = MultipoleReadout(irreps(self.l_max), name="local")(features)
         start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY)
         local = local.at[:, 0].add(ElementTable(start, name="charge")(system, local.dtype))
-        local = jnp.where(jnp.asarray(system.node_mask)[:, None], local, 0.0)
+        local = jnp.where(system.node_mask[:, None], local, 0.0)
         if self.response == "free":
             return self._free(features, system, coulomb, local)
         scales = (self.initial_hardness, *[INITIAL_HARDNESS] * self.l_max)
@@ -272,4 +272,4 @@ class SelfConsistentField(nn.Module):
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
-        return jnp.where(jnp.asarray(problem.system.node_mask)[:, None], values, 0.0)
+        return jnp.where(problem.system.node_mask[:, None], values, 0.0)

@@ -17,9 +17,10 @@ from electrojax.nn.linear import Linear, Perceptron
 from electrojax.nn.options import option, runtime
 from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.elements import ELEMENTS
+from electrojax.numerics.report import closed_form
 from electrojax.solvers.local import conserve_charge, irreps
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form
+from electrojax.solvers.readouts.elements import ELEMENTS
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
 from electrojax.system.composition import symbols
 from electrojax.system.geometry import edge_vectors, harmonic_order
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
@@ -114,9 +115,9 @@ class SplitCharges(nn.Module):
 
     def _formal(self, system: System, dtype: jnp.dtype) -> Array:
         if isinstance(self.formal_charges, str):
-            return jnp.asarray(system.formal_charges)
+            return system.formal_charges
         table = jnp.asarray(charge_table(self.formal_charges), dtype)
-        return jnp.where(jnp.asarray(system.node_mask), table[system.numbers], 0.0)
+        return jnp.where(system.node_mask, table[system.numbers], 0.0)
 
     def _on_host(self, frame: Frame) -> np.ndarray:
         if isinstance(self.formal_charges, str):

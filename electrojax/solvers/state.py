@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
-from electrojax.system.types import System
+from electrojax.numerics.report import SolverReport
 from electrojax.typing import Array, struct
 
 CHARGE_LABELS = ("charges", "multipoles", "dipole", "polarization")
@@ -40,21 +40,6 @@ class ChargeGuess:
 
 
 @struct
-class SolverReport:
-    """How the iteration of a solver ended, per structure; values under jit, never exceptions.
-
-    Attributes:
-        converged: [G] bool.
-        steps: [G] number of iterations.
-        residual: [G] e, the largest |F(p) − p| over the atoms (l > 0 divided by width^l).
-    """
-
-    converged: Array
-    steps: Array
-    residual: Array
-
-
-@struct
 class ChargeState:
     """The density that a solver decided, and the energies that go with it.
 
@@ -74,12 +59,3 @@ class ChargeState:
     chemical_potential: Array
     report: SolverReport
     diagnostics: dict[str, Array] = dataclasses.field(default_factory=dict)
-
-
-def closed_form(system: System, dtype: jnp.dtype) -> SolverReport:
-    """Returns the report of a solver without iterations: converged after no step."""
-    return SolverReport(
-        converged=jnp.ones(system.n_graphs, dtype=bool),
-        steps=jnp.zeros(system.n_graphs, dtype=jnp.int32),
-        residual=jnp.zeros(system.n_graphs, dtype=dtype),
-    )

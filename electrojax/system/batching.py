@@ -2,24 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import CapacityError, DataError
 from electrojax.system.neighbors import complete_cell, coulomb_pairs, neighbor_list
+from electrojax.system.quantities import LABELS, Quantity
 from electrojax.system.slabs import open_axis, with_height
-from electrojax.system.types import (
-    LABELS,
-    Batch,
-    Frame,
-    Label,
-    System,
-    Targets,
-)
+from electrojax.system.types import Batch, Frame, Label, System, Targets
 from electrojax.typing import AxisSpec, replace, specs
 
 KPlan = tuple[int, int, int]
+T = TypeVar("T")
 
 
 class CoulombPlan(NamedTuple):
@@ -105,29 +102,32 @@ def build_sample(
     # Any numbers may name the fragments of a frame; a program counts them from 0.
     named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
     fragment = np.unique(named, return_inverse=True)[1]
+    columns: dict[str, Any] = {
+        "positions": np.asarray(frame.positions, dtype=np.float64),
+        "numbers": np.asarray(frame.numbers),
+        "node_graph": np.zeros(n, dtype=np.int32),
+        "formal_charges": formal,
+        "fragment": fragment,
+        "senders": edges[0],
+        "receivers": edges[1],
+        "shifts": edges[2],
+        "pair_senders": pairs[0],
+        "pair_receivers": pairs[1],
+        "pair_shifts": pairs[2],
+        "cell": cell[None],
+        "plan_cell": (cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
+        "total_charge": np.array([frame.total_charge]),
+        "multiplicity": np.array([frame.multiplicity]),
+        "external_field": np.asarray(frame.external_field, dtype=np.float64)[None],
+        "charge_control": np.array([frame.charge_control == "fixed_potential"], dtype=np.int32),
+        "fermi_level": np.array([frame.reservoir_level or 0.0]),
+        "node_mask": np.ones(n, dtype=bool),
+        "edge_mask": np.ones(len(edges[0]), dtype=bool),
+        "pair_mask": np.ones(len(pairs[0]), dtype=bool),
+        "graph_mask": np.ones(1, dtype=bool),
+    }
     system = System(
-        positions=np.asarray(frame.positions, dtype=np.float64),
-        numbers=np.asarray(frame.numbers),
-        node_graph=np.zeros(n, dtype=np.int32),
-        formal_charges=formal,
-        fragment=fragment,
-        senders=edges[0],
-        receivers=edges[1],
-        shifts=edges[2],
-        pair_senders=pairs[0],
-        pair_receivers=pairs[1],
-        pair_shifts=pairs[2],
-        cell=cell[None],
-        plan_cell=planned[None],
-        total_charge=np.array([frame.total_charge]),
-        multiplicity=np.array([frame.multiplicity]),
-        external_field=np.asarray(frame.external_field, dtype=np.float64)[None],
-        charge_control=np.array([frame.charge_control == "fixed_potential"], dtype=np.int32),
-        fermi_level=np.array([frame.reservoir_level or 0.0]),
-        node_mask=np.ones(n, dtype=bool),
-        edge_mask=np.ones(len(edges[0]), dtype=bool),
-        pair_mask=np.ones(len(pairs[0]), dtype=bool),
-        graph_mask=np.ones(1, dtype=bool),
+        **columns,
         boundary=boundary,
         normal=frame.normal,
         k_box=k_box,
@@ -175,7 +175,7 @@ def collate(
     systems = [s.system for s in samples]
     _check_boundaries(samples)
     _check_fit(systems, capacity)
-    columns = {
+    columns: dict[str, Any] = {
         name: _stack([getattr(s, name) for s in systems], spec, capacity, systems, dtype)
         for name, spec in specs(System).items()
     }
@@ -187,6 +187,15 @@ def collate(
         graph_nodes=capacity.graph_nodes,
     )
     return Batch(system, _collate_targets(samples, capacity, dtype))
+
+
+def on_device(inputs: T) -> T:
+    """Returns a system or batch with JAX arrays as fields, where collate puts NumPy's.
+
+    Compiled functions get JAX arrays anyway, and there it changes nothing; whoever calls one of
+    their parts directly converts once, here.
+    """
+    return jax.tree.map(jnp.asarray, inputs)
 
 
 def with_positions(system: System, positions: np.ndarray, cell: np.ndarray | None = None) -> System:
@@ -260,7 +269,7 @@ def _stack(
 def _collate_targets(
     samples: Sequence[Sample], capacity: Capacity, dtype: np.dtype | type
 ) -> Targets:
-    labels = {name: _label(samples, name, spec, capacity, dtype) for name, spec in LABELS.items()}
+    labels = {name: _label(samples, row, capacity, dtype) for name, row in LABELS.items()}
     weight = np.zeros(capacity.graphs, dtype=dtype)
     weight[: len(samples)] = [s.weight for s in samples]
     return Targets(**labels, weight=weight)
@@ -268,23 +277,23 @@ def _collate_targets(
 
 def _label(
     samples: Sequence[Sample],
-    name: str,
-    spec: AxisSpec,
+    row: Quantity,
     capacity: Capacity,
     dtype: np.dtype | type,
 ) -> Label:
-    """Stacks one label; a multipole label may have fewer components than the field."""
-    size = capacity.size(spec.axis)
-    value = np.zeros((size, *spec.shape), dtype=dtype)
-    mask = np.zeros(value.shape if name == "multipoles" else size, dtype=bool)
+    """Stacks one label; one of varying components may have fewer than the field."""
+    ragged = bool(row.components)
+    size = capacity.size(row.axis)
+    value = np.zeros((size, *row.shape), dtype=dtype)
+    mask = np.zeros(value.shape if ragged else size, dtype=bool)
     start = 0
     for sample in samples:
-        length = sample.system.n_nodes if spec.axis == "nodes" else 1
-        if name in sample.labels:
-            data = np.asarray(sample.labels[name], dtype=np.float64).reshape(length, -1)
+        length = sample.system.n_nodes if row.axis == "nodes" else 1
+        if row.name in sample.labels:
+            data = np.asarray(sample.labels[row.name], dtype=np.float64).reshape(length, -1)
             target = value.reshape(size, -1)[start : start + length]
             target[:, : data.shape[1]] = data
-            if name == "multipoles":
+            if ragged:
                 mask[start : start + length, : data.shape[1]] = True
             else:
                 mask[start : start + length] = True

@@ -1,5 +1,8 @@
 """Geometry under jit: edge vectors, strain and volume."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 
 from electrojax.system.slabs import open_axis, with_height
@@ -19,14 +22,14 @@ def edge_vectors(system: System) -> Array:
     Returns:
         [E, 3] Å in (x, y, z); padding edges have the length ``PADDING_DISTANCE``.
     """
-    positions = jnp.asarray(system.positions)
+    positions = system.positions
     vectors = positions[system.receivers] - positions[system.senders]
     if system.boundary != "open":
-        cell = jnp.asarray(system.cell)[jnp.asarray(system.node_graph)[system.receivers]]
-        shifts = jnp.asarray(system.shifts).astype(positions.dtype)
+        cell = system.cell[system.node_graph[system.receivers]]
+        shifts = system.shifts.astype(positions.dtype)
         vectors = vectors + jnp.einsum("ei,eij->ej", shifts, cell)
     padding = jnp.array([0.0, 0.0, PADDING_DISTANCE], positions.dtype)
-    return jnp.where(jnp.asarray(system.edge_mask)[:, None], vectors, padding)
+    return jnp.where(system.edge_mask[:, None], vectors, padding)
 
 
 def harmonic_order(vectors: Array) -> Array:
@@ -56,7 +59,7 @@ def strained(system: System, strain: Array) -> System:
         strain: [G, 3, 3]; only its symmetric part is used, so that no rotation is applied.
     """
     symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
-    positions, cell = jnp.asarray(system.positions), jnp.asarray(system.cell)
+    positions, cell = system.positions, system.cell
     moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
     strained_cell = cell + cell @ symmetric
     field = jnp.asarray(system.external_field)
@@ -64,13 +67,6 @@ def strained(system: System, strain: Array) -> System:
         along = jnp.einsum("gia,ga->gi", _field_axes(cell, system), field)
         field = jnp.einsum("gi,gia->ga", along, reciprocal(_field_axes(strained_cell, system)))
     return replace(system, positions=moved, cell=strained_cell, external_field=field)
-
-
-def reciprocal(cell: Array) -> Array:
-    """Returns A^{−T} [G, 3, 3]: rows b_i in 1/Å with a_i · b_j = δ_ij, for either handedness."""
-    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
-    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
-    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
 
 
 def _field_axes(cell: Array, system: System) -> Array:
@@ -96,8 +92,45 @@ def summed_in(system: System) -> System:
     return replace(system, cell=cell, plan_cell=plan)
 
 
+def reciprocal(cell: Array) -> Array:
+    """Returns A^{−T} [G, 3, 3]: rows b_i in 1/Å with a_i · b_j = δ_ij, for either handedness."""
+    a, b, c = cell[:, 0], cell[:, 1], cell[:, 2]
+    rows = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return rows / jnp.sum(a * rows[:, 0], axis=-1)[:, None, None]
+
+
 def volume(cell: Array) -> Array:
     """Returns the volumes [...] in Å³ of cells [..., 3, 3], positive for either handedness."""
     return jnp.abs(
         jnp.einsum("...i,...i", cell[..., 0, :], jnp.cross(cell[..., 1, :], cell[..., 2, :]))
     )
+
+
+def periodic_axes(boundary: str, normal: int) -> tuple[int, ...]:
+    """Returns the indices of the lattice vectors that repeat; ``normal`` is the open one's."""
+    repeats = {"open": (), "slab": tuple(axis for axis in range(3) if axis != normal)}
+    return repeats.get(boundary, (0, 1, 2))
+
+
+def nearest_branch(polarization: Any, reference: Any, cell: Any, axes: Sequence[int]) -> Any:
+    """Returns polarisations moved by e times lattice vectors to the branches nearest to others.
+
+    Arithmetic only, so that it takes arrays of NumPy and of JAX.
+
+    Args:
+        polarization, reference: [G, 3] e·Å.
+        cell: [G, 3, 3] Å.
+        axes: the lattice vectors that repeat.
+    """
+    difference, moved = reference - polarization, polarization
+    for axis in axes:
+        a, b, c = (cell[:, (axis + k) % 3] for k in range(3))
+        reciprocal = _cross(b, c)
+        quanta = (difference * reciprocal).sum(-1) / (a * reciprocal).sum(-1)
+        moved = moved + quanta.round()[:, None] * a
+    return moved
+
+
+def _cross(a: Any, b: Any) -> Any:
+    next_, last = [1, 2, 0], [2, 0, 1]
+    return a[:, next_] * b[:, last] - a[:, last] * b[:, next_]

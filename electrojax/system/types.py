@@ -7,12 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from electrojax.errors import DataError
-from electrojax.typing import Array, ArrayLike, AxisSpec, array, static, struct
+from electrojax.typing import Array, ArrayLike, array, static, struct
 
 Boundary = Literal["open", "periodic", "slab"]
 BOUNDARIES: tuple[Boundary, ...] = ("open", "periodic", "slab")
-MAX_MULTIPOLES = 9
-"""Components of a multipole label up to l = 2."""
 
 
 @struct
@@ -21,7 +19,8 @@ class System:
 
     Edges run from ``senders`` to ``receivers``; the edge vector is
     r[receiver] − r[sender] + shift · cell. Padding nodes belong to graph G and padding edges end at
-    node N, one past the last: JAX drops scatters there, and masks hide what gathers return.
+    node N, one past the last: JAX drops scatters there, and masks hide what gathers return. On the
+    host, before a compiled call or ``on_device``, the fields are NumPy arrays.
 
     Attributes:
         positions: [N, 3] Å.
@@ -49,28 +48,28 @@ class System:
         graph_nodes: the largest number of atoms in one structure.
     """
 
-    positions: ArrayLike = array("nodes", (3,))
-    numbers: ArrayLike = array("nodes", kind="int")
-    node_graph: ArrayLike = array("nodes", kind="int", index_of="graphs")
-    formal_charges: ArrayLike = array("nodes")
-    fragment: ArrayLike = array("nodes", kind="int", pad=-1)
-    senders: ArrayLike = array("edges", kind="int", index_of="nodes")
-    receivers: ArrayLike = array("edges", kind="int", index_of="nodes")
-    shifts: ArrayLike = array("edges", (3,), kind="int")
-    pair_senders: ArrayLike = array("pairs", kind="int", index_of="nodes")
-    pair_receivers: ArrayLike = array("pairs", kind="int", index_of="nodes")
-    pair_shifts: ArrayLike = array("pairs", (3,), kind="int")
-    cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
-    plan_cell: ArrayLike = array("graphs", (3, 3), pad=np.eye(3))
-    total_charge: ArrayLike = array("graphs")
-    multiplicity: ArrayLike = array("graphs", pad=1)
-    external_field: ArrayLike = array("graphs", (3,))
-    charge_control: ArrayLike = array("graphs", kind="int")
-    fermi_level: ArrayLike = array("graphs")
-    node_mask: ArrayLike = array("nodes", kind="bool", pad=False)
-    edge_mask: ArrayLike = array("edges", kind="bool", pad=False)
-    pair_mask: ArrayLike = array("pairs", kind="bool", pad=False)
-    graph_mask: ArrayLike = array("graphs", kind="bool", pad=False)
+    positions: Array = array("nodes", (3,))
+    numbers: Array = array("nodes", kind="int")
+    node_graph: Array = array("nodes", kind="int", index_of="graphs")
+    formal_charges: Array = array("nodes")
+    fragment: Array = array("nodes", kind="int", pad=-1)
+    senders: Array = array("edges", kind="int", index_of="nodes")
+    receivers: Array = array("edges", kind="int", index_of="nodes")
+    shifts: Array = array("edges", (3,), kind="int")
+    pair_senders: Array = array("pairs", kind="int", index_of="nodes")
+    pair_receivers: Array = array("pairs", kind="int", index_of="nodes")
+    pair_shifts: Array = array("pairs", (3,), kind="int")
+    cell: Array = array("graphs", (3, 3), pad=np.eye(3))
+    plan_cell: Array = array("graphs", (3, 3), pad=np.eye(3))
+    total_charge: Array = array("graphs")
+    multiplicity: Array = array("graphs", pad=1)
+    external_field: Array = array("graphs", (3,))
+    charge_control: Array = array("graphs", kind="int")
+    fermi_level: Array = array("graphs")
+    node_mask: Array = array("nodes", kind="bool", pad=False)
+    edge_mask: Array = array("edges", kind="bool", pad=False)
+    pair_mask: Array = array("pairs", kind="bool", pad=False)
+    graph_mask: Array = array("graphs", kind="bool", pad=False)
     boundary: Boundary = static("open")
     normal: int = static(2)
     k_box: tuple[int, int, int] = static((0, 0, 0))
@@ -110,14 +109,11 @@ class Label:
     mask: ArrayLike
 
 
-def _label(axis: str, *shape: int) -> Any:
-    spec = AxisSpec(axis, shape)  # type: ignore[arg-type]
-    return dataclasses.field(metadata={"label": spec})
-
-
 @struct
 class Targets:
     """Reference values of a batch; each is optional and carries its own mask.
+
+    A label is one field here and one row of :mod:`electrojax.system.quantities`, with its axis.
 
     Attributes:
         weight: [G] weight of the structure in the loss, 0 on padding.
@@ -136,23 +132,17 @@ class Targets:
     """
 
     weight: ArrayLike = array("graphs")
-    energy: Label = _label("graphs")
-    forces: Label = _label("nodes", 3)
-    stress: Label = _label("graphs", 3, 3)
-    dipole: Label = _label("graphs", 3)
-    polarization: Label = _label("graphs", 3)
-    polarizability: Label = _label("graphs", 3, 3)
-    born_charges: Label = _label("nodes", 3, 3)
-    charges: Label = _label("nodes")
-    multipoles: Label = _label("nodes", MAX_MULTIPOLES)
-    fermi_level: Label = _label("graphs")
-    potential: Label = _label("nodes")
-
-
-LABELS: dict[str, AxisSpec] = {
-    f.name: f.metadata["label"] for f in dataclasses.fields(Targets) if "label" in f.metadata
-}
-"""Name, axis and trailing shape of every label."""
+    energy: Label
+    forces: Label
+    stress: Label
+    dipole: Label
+    polarization: Label
+    polarizability: Label
+    born_charges: Label
+    charges: Label
+    multipoles: Label
+    fermi_level: Label
+    potential: Label
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from electrojax.errors import ConvergenceError, DataError
+from electrojax.progress import clock_time, open_bar
 from electrojax.training.checkpoints import CheckpointStore
 from electrojax.training.run import Callback, Record, Run
 
@@ -180,7 +181,7 @@ class Progress(Callback):
         self._begin, self._begin_step = self._clock(), run.position.step
         self._announced = False
         if self._stream.isatty():
-            self._bar = _open_bar(self._stream)
+            self._bar = open_bar(self._stream, remaining=True)
             self._task = self._bar.add_task(
                 "training",
                 total=run.total_epochs * run.batches,
@@ -231,30 +232,10 @@ class Progress(Callback):
     def _remaining(self, run: Run, now: float) -> str:
         done = max(run.position.step - self._begin_step, 1)
         left = (run.total_epochs - run.position.epoch) * run.batches
-        seconds = round((now - self._begin) / done * left)
-        hours, minutes = seconds // 3600, seconds // 60 % 60
-        return f"{hours}:{minutes:02d}:{seconds % 60:02d}"
+        return clock_time((now - self._begin) / done * left)
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
-
-
-def _open_bar(stream: TextIO) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeRemainingColumn(),
-        console=Console(file=stream),
-        refresh_per_second=4,
-    )
-    bar.start()
-    return bar
 
 
 SHOWN = (

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from electrojax.errors import ConfigError
 from electrojax.models.prediction import Prediction
-from electrojax.solvers.diagnostics import DIAGNOSTICS
+from electrojax.system.quantities import DIAGNOSTICS, REQUIRES
 from electrojax.system.types import Batch, System, graph_sum
-from electrojax.training.residuals import REQUIRES, per_graph_to, residual
+from electrojax.training.residuals import per_graph_to, residual
 from electrojax.typing import Array, struct
 
 
@@ -77,8 +77,8 @@ def loss(
     - dipole: three per open structure, f = 1/N, (e·Å/atom)²; polarization: three per structure,
       f = 1/N, to the nearest label modulo e times the periodic lattice vectors;
     - polarizability: nine per structure, f = 1/N, (e·Å²/V/atom)²; born_charges: nine per atom, e²;
-    - charges: one per atom, e²; multipoles: one per labelled component that the model has,
-      density channels summed, (e·Å^l)²;
+    - charges: one per atom, e²; potential: one per atom, V²; multipoles: one per labelled component
+      that the model has, density channels summed, (e·Å^l)²;
     - fermi_level: one per structure, eV²; total_charge: one per structure, f = 1/N, e²;
     - level_slope, stability, legendre_gap: one per structure, (e²/eV)², 1 and eV²; last_step: one
       per component, e². They need no label (:func:`electrojax.training.residuals.residual`).

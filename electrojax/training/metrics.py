@@ -9,10 +9,15 @@ import jax
 import numpy as np
 
 from electrojax.models.prediction import Prediction
-from electrojax.solvers.diagnostics import DIAGNOSTICS
+from electrojax.system.quantities import (
+    DIAGNOSTICS,
+    ERROR_UNITS,
+    QUANTITIES,
+    REQUIRES,
+    quantity_of,
+)
 from electrojax.system.types import Batch
-from electrojax.training.residuals import REQUIRES, per_graph_to, residual
-from electrojax.units import ERROR_UNITS
+from electrojax.training.residuals import per_graph_to, residual
 
 FIELDS = (
     "loss_square",
@@ -103,11 +108,11 @@ class Sums:
             loss_count=np.sum(counted),
         )
         self._add_errors(name, delta, part.reference, mask)
-        if name == "multipoles":
+        if QUANTITIES[name].components:
             for order in range(round(mask.shape[1] ** 0.5)):
                 block = slice(order**2, (order + 1) ** 2)
                 self._add_errors(
-                    f"multipoles_l{order}",
+                    f"{name}_l{order}",
                     delta[:, block],
                     part.reference[:, block],
                     mask[:, block],
@@ -184,7 +189,8 @@ def _errors(key: str, name: str, term: Mapping[str, float]) -> dict[str, float]:
     n = term["entries"]
     if not n:
         return {}
-    scale = ERROR_UNITS[name.split("_l")[0] if name.startswith("multipoles") else name][1]
+    row = quantity_of(name)
+    scale = 1.0 if row is None else row.error_scale
     rmse = np.sqrt(term["square"] / n)
     found = {f"{key}_rmse": float(rmse * scale), f"{key}_mae": float(term["absolute"] / n * scale)}
     if term["reference_square"] > 0:

@@ -124,7 +124,7 @@ def _report(
     value: Array, norm: Array, system: System, report: Any, terms: dict[str, TermSums]
 ) -> Array:
     """Packs what the host hears of a step into one array: a fetch costs as much for one number."""
-    real = jnp.asarray(system.graph_mask)
+    real = system.graph_mask
     head = [
         value,
         norm,

@@ -8,13 +8,14 @@ import pytest
 
 from electrojax.analysis import plots
 from electrojax.errors import DataError
+from electrojax.system.quantities import QUANTITIES
 
 
 @pytest.mark.parametrize("n", [50, plots.MANY_POINTS + 1])
 def test_parity_plot_states_the_error(rng, n, tmp_path):
     reference = rng.normal(size=n)
     predicted = reference + 0.01 * rng.normal(size=n)
-    figure = plots.parity_plot(plots.QUANTITIES["forces"], reference, predicted, "run, test set")
+    figure = plots.parity_plot(QUANTITIES["forces"], reference, predicted, "run, test set")
     error = 1e3 * np.sqrt(np.mean((predicted - reference) ** 2))
     text = figure.axes[0].texts[0].get_text()
     assert f"RMSE {error:.3g} meV/Å" in text and f"{n} values" in text
@@ -24,9 +25,9 @@ def test_parity_plot_states_the_error(rng, n, tmp_path):
 
 def test_parity_plot_needs_values():
     with pytest.raises(DataError, match="needed two arrays"):
-        plots.parity_plot(plots.QUANTITIES["forces"], np.zeros(0), np.zeros(0), "")
+        plots.parity_plot(QUANTITIES["forces"], np.zeros(0), np.zeros(0), "")
     with pytest.raises(DataError, match="got 2 and 3"):
-        plots.parity_plot(plots.QUANTITIES["forces"], np.zeros(2), np.zeros(3), "")
+        plots.parity_plot(QUANTITIES["forces"], np.zeros(2), np.zeros(3), "")
 
 
 def test_learning_curve_draws_every_epoch():

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from electrojax.analysis import predictions as stored_predictions
-from electrojax.analysis.predictions import gather, read_predictions, write_predictions
+from electrojax.analysis.predictions import (
+    gather,
+    plotted_pairs,
+    read_predictions,
+    write_predictions,
+)
 from electrojax.errors import DataError
 from tests.analysis.report.conftest import cluster, dimer, predictions, structure_prediction
 
@@ -72,3 +77,31 @@ def test_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "p.npz", format=np.array(1), split=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DataError, match="damaged"):
         read_predictions(tmp_path / "p.npz")
+
+
+def test_every_label_is_kept_as_it_is_compared(rng):
+    """Stress not of open frames, dipoles not of periodic ones, polarisations on one branch."""
+    cell = np.diag([4.0, 5.0, 6.0])
+    labels = {
+        "stress": rng.normal(size=(3, 3)),
+        "dipole": np.ones(3),
+        "polarization": np.array([0.3, -0.2, 0.1]) + 2 * cell[0] - cell[2],
+        "polarizability": rng.normal(size=(3, 3)),
+        "multipoles": np.full((12, 1), 0.5),
+    }
+    box = dataclasses.replace(cluster(rng), labels=labels, cell=cell, pbc=(True,) * 3)
+    free = dataclasses.replace(cluster(rng), labels=labels)
+    found = dataclasses.replace(
+        structure_prediction(12, 0.0, np.zeros((12, 3))),
+        polarization=np.array([0.25, -0.25, 0.05]),
+        responses={"polarizability": np.eye(3)},
+    )
+    kept = gather(["test"] * 2, [box, free], [labels] * 2, [found] * 2, tuple(labels))
+    assert set(kept.reference) == set(kept.predicted) == set(labels)
+    np.testing.assert_allclose(kept.reference["polarization"][0], [0.3, -0.2, 0.1], atol=1e-6)
+    np.testing.assert_allclose(kept.reference["polarization"][1], labels["polarization"])
+    for name, values in (("stress", 9), ("dipole", 3), ("polarization", 6), ("polarizability", 18)):
+        reference, predicted = plotted_pairs(kept, name)
+        assert reference.shape == predicted.shape == (values,), name
+    assert np.isnan(kept.reference["multipoles"][:, 1:]).all()
+    assert plotted_pairs(kept, "multipoles")[0].size == 0

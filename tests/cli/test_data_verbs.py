@@ -134,6 +134,7 @@ def test_label_tells_of_the_first_frame_that_was_dropped(electrojax, workplace):
     assert "first not_converged: frame 1: NaCl: tblite:" in done.out
 
 
+@pytest.mark.conformance
 def test_training_and_evaluation_take_hdf5(trained, electrojax, workplace):
     electrojax("data", "convert", "data.xyz", "data.h5")
     text = TINY.replace("path: builtin:ion_water, split: valid", "path: data.h5")
@@ -169,7 +170,7 @@ def test_training_and_evaluation_take_hdf5(trained, electrojax, workplace):
 
 
 def test_files_of_one_name_in_two_folders_are_two_files(electrojax, workplace):
-    from electrojax.config.build import open_job
+    from electrojax.runs.build import open_job
 
     atoms = ase.io.read("data.xyz", ":")
     for folder, part in (("a", atoms[:16]), ("b", atoms[16:])):

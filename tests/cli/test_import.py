@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from electrojax.errors import ConfigError
-from electrojax.models.mace_architecture import architecture
-from electrojax.models.mace_checkpoint import configuration
-from electrojax.models.polar_architecture import DEFAULTS, polar_part
-from tests.nn import polar_golden
-from tests.nn.mace_golden import CASES, read
+from electrojax.interop.mace_architecture import architecture
+from electrojax.interop.mace_checkpoint import configuration
+from electrojax.interop.polar_architecture import DEFAULTS, polar_part
+from tests.interop import polar_golden
+from tests.interop.mace_golden import CASES, read
 
 POLAR = polar_golden.CASES
 

@@ -60,7 +60,7 @@ def test_test_metrics_equal_an_independent_recomputation(trained, electrojax, tm
     final = records(trained)[-1]
     frames = [a for a in ase.io.read(builtin_path("ion_water"), ":") if a.info["split"] == "test"]
     # the test frames of the run, found by asking the configuration again
-    from electrojax.config.build import open_job
+    from electrojax.runs.build import open_job
 
     chosen = open_job(trained / "resolved.yaml", []).frames["test"]
     energies = {round(float(f.labels["energy"]) + 0.0, 6) for f in chosen}
@@ -190,6 +190,7 @@ def test_second_run_needs_resume(trained, electrojax, monkeypatch):
     assert (trained / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.conformance
 def test_resume_with_more_epochs_appends(electrojax, tmp_path, monkeypatch):
     from tests.cli.conftest import TINY
 

@@ -36,8 +36,8 @@ def test_a_missing_file(electrojax):
 
 
 def test_points_that_failed_are_the_exit_code(electrojax, monkeypatch):
-    from electrojax.config.sweep import verbs
     from electrojax.errors import ConvergenceError
+    from electrojax.sweep import verbs
 
     def fail(*arguments):
         raise ConvergenceError("1 point failed; `electrojax sweep status` tells why")
@@ -48,7 +48,7 @@ def test_points_that_failed_are_the_exit_code(electrojax, monkeypatch):
 
 
 def test_an_interrupted_sweep_says_how_to_go_on(electrojax, monkeypatch):
-    from electrojax.config.sweep import verbs
+    from electrojax.sweep import verbs
 
     def interrupt(*arguments):
         raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from electrojax.config.schema import Coulomb, Stage
 from electrojax.electrostatics.coulomb import FINITE_SIZE, PERIODIC_METHODS
-from electrojax.training.residuals import REQUIRES
+from electrojax.system.quantities import REQUIRES
 
 
 def test_every_method_and_correction_of_the_tables_can_be_written():

@@ -35,6 +35,14 @@ def test_prediction_exports(backbone, solver, boundary):
     check(jax.jit(model.apply), model.params, system)
 
 
+@pytest.mark.conformance_for(
+    "light-functional-slab",
+    "light-latent-slab",
+    "light-local-slab",
+    "light-qeq-bounded-open",
+    "light-qeq-periodic",
+    "light-qeq-soft-slab",
+)
 @every_case
 def test_training_step_exports(backbone, solver, boundary):
     model = models.potential(backbone, solver, "float32")

@@ -68,6 +68,7 @@ def batched(method: str, frames: list[Frame], boundary: str):
     return system_of(model, frames, capacity(company, nodes=5, edges=13, graphs=2))
 
 
+@pytest.mark.conformance_for("ewald-slab")
 @every_sum
 def test_forces_and_stress_are_derivatives(x64, method, boundary):
     model, run, frame = model_of(method), compiled(method, boundary), structure(boundary)
@@ -90,6 +91,7 @@ def test_forces_and_stress_are_derivatives(x64, method, boundary):
     testing.assert_gradient(of_strain, virial, np.zeros((3, 3)), step=0.01)
 
 
+@pytest.mark.conformance_for("ewald-slab")
 @every_sum
 def test_padding_and_batch_mates_change_nothing_and_need_one_program(x64, method, boundary):
     run, frame, mate = compiled(method, boundary), structure(boundary), structure(boundary, seed=11)
@@ -106,6 +108,7 @@ def test_padding_and_batch_mates_change_nothing_and_need_one_program(x64, method
         assert not np.any(both.forces[n + m :]) and not np.any(both.energy[2:])
 
 
+@pytest.mark.conformance_for("ewald-slab")
 @every_sum
 def test_a_loaded_model_sums_as_before_and_agrees_with_the_direct_sum(
     x64, tmp_path, method, boundary

@@ -9,9 +9,9 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from electrojax.data.extxyz import DEFAULT_KEYS, read_frames, write_frames
+from electrojax.data.extxyz import read_frames, write_frames
 from electrojax.errors import ConfigError, DataError
-from electrojax.system.types import LABELS
+from electrojax.system.quantities import DEFAULT_KEYS, LABELS
 
 INFO = "REF_energy=-14.5 total_charge=1"
 WATER = f"""3

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from electrojax.data.calculators import label_with_tblite
 from electrojax.data.datasets import BUILTIN, atom_energies, builtin_path, split_sizes
+from electrojax.data.making.calculators import label_with_tblite
+from electrojax.data.making.recipe import load_recipe
 from electrojax.data.reader import read_frames
-from electrojax.data.recipe import load_recipe
 from electrojax.units import COULOMB
 
 NAMES = ("charged_dimers", "field_clusters")

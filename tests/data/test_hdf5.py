@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from electrojax.data.conversion import write_structures
-from electrojax.data.extxyz import DEFAULT_KEYS
 from electrojax.data.hdf5 import read_hdf5, write_hdf5
 from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError, DataError
-from electrojax.system.types import LABELS, Frame
+from electrojax.system.quantities import DEFAULT_KEYS, LABELS
+from electrojax.system.types import Frame
 
 
 def random_frames(rng, count=5):

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import erf
 
 from electrojax.electrostatics.coulomb import engine_for, sum_cell
-from electrojax.electrostatics.ewald import EwaldCoulomb
-from electrojax.electrostatics.slab import SlabCoulomb
-from electrojax.system.batching import build_sample, capacity_for, collate
+from electrojax.electrostatics.engines.ewald import EwaldCoulomb
+from electrojax.electrostatics.engines.slab import SlabCoulomb
+from electrojax.system.batching import build_sample, capacity_for, collate, on_device
 from electrojax.system.types import Frame, System
 from electrojax.typing import replace
 from electrojax.units import COULOMB as K_E
@@ -165,7 +165,7 @@ def batch(structures, kind, engine, width, l_max, dtype=np.float64, extra=(0, 0)
         graph_nodes=fitted.graph_nodes + (1 if extra[0] else 0),
         pairs=fitted.pairs + (7 if extra[0] and fitted.pairs else 0),
     )
-    return jax.tree.map(jnp.asarray, collate(samples, capacity, dtype).system)
+    return on_device(collate(samples, capacity, dtype).system)
 
 
 def random_structure(rng, n=5, cell=TRICLINIC, l_max=1):

@@ -30,6 +30,7 @@ def two_structures(rng, l_max):
     return [(first[0], first[2]), (second[0], second[2])], [first[1], second[1]]
 
 
+@pytest.mark.conformance_for("ewald-2")
 @every_order
 def test_symmetric_linear_and_its_own_gradient(kind, l_max, rng, x64):
     structures, parts = two_structures(rng, l_max)
@@ -150,6 +151,7 @@ def test_forces_and_stress_match_finite_differences(kind, rng, x64, l_max=2):
     assert_gradient(lambda e: float(total(r, e)), stress, zero, rtol=1e-8, step=0.05)
 
 
+@pytest.mark.conformance_for("periodic-2")
 @pytest.mark.parametrize(
     ("kind", "l_max"),
     [

@@ -12,7 +12,7 @@ from electrojax.electrostatics.density import ChargeDensity, dipole
 from electrojax.electrostatics.field import field_energy, transfer_energy
 from electrojax.electrostatics.flow import LEAK, divergence, edge_weights, flow_coordinates
 from electrojax.errors import ConfigError
-from electrojax.system.batching import Capacity, build_sample, capacity_for, collate
+from electrojax.system.batching import Capacity, build_sample, capacity_for, collate, on_device
 from electrojax.system.geometry import edge_vectors, strained
 from electrojax.system.types import Frame
 from electrojax.typing import replace
@@ -24,7 +24,7 @@ PERIODIC = {"periodic": (True, True, True), "slab": (True, False, True)}
 
 def system_of(frames, size=None):
     samples = [build_sample(frame, CUTOFF) for frame in frames]
-    return collate(samples, size or capacity_for(samples), np.float64).system
+    return on_device(collate(samples, size or capacity_for(samples), np.float64).system)
 
 
 def crystal(boundary, seed=3, **inputs):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from electrojax.electrostatics.mesh import MeshCoulomb
-from electrojax.electrostatics.mesh_ewald import MeshEwaldCoulomb
-from electrojax.electrostatics.periodic import PeriodicCoulomb
+from electrojax.electrostatics.engines.mesh import MeshCoulomb
+from electrojax.electrostatics.engines.mesh_ewald import MeshEwaldCoulomb
+from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.errors import ConfigError
 from tests.electrostatics import reference as ref
 
@@ -35,6 +35,7 @@ def test_published_features(x64):
     np.testing.assert_allclose(gradient, [0.28087163, 0.38731186, 0.06714695], atol=6e-9)
 
 
+@pytest.mark.conformance_for("ewald", "mesh_ewald", "periodic")
 @pytest.mark.parametrize("kind", KINDS)
 def test_receivers_of_the_density_width_are_its_potential(kind, rng, x64):
     """Then R p = ∂E/∂p, with the self-interaction and without, and for every order."""
@@ -54,6 +55,7 @@ def test_receivers_of_the_density_width_are_its_potential(kind, rng, x64):
     np.testing.assert_allclose(both, jnp.stack([lower, 2.0 * lower], axis=1), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.conformance_for("mesh", "mesh_ewald")
 @pytest.mark.parametrize("kind", KINDS)
 def test_receivers_are_another_density(kind, rng, x64):
     """The energy of a probe of another width in the field of the density, from energies alone.
@@ -95,6 +97,7 @@ def test_narrow_receivers_are_announced(rng, x64):
         ref.prepare(refused, 1, 1.2, system).receive(p, (0.3,), 1)
 
 
+@pytest.mark.conformance_for("2")
 @pytest.mark.parametrize("l_max", [0, 2])
 def test_the_mesh_receives_what_the_direct_sum_does(l_max, x64):
     """Narrower, equal and wider receivers, to the accuracy asked for: another order costs a digit.

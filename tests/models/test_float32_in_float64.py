@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from electrojax.solvers.diagnostics import DIAGNOSTICS
+from electrojax.system.quantities import DIAGNOSTICS
 from electrojax.system.types import Frame
 from tests.conformance.models import FIXED_POTENTIAL, SOLVERS, potential, system_of
 from tests.programs import equations

@@ -8,9 +8,9 @@ import pytest
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from electrojax import testing
-from electrojax.config.evaluation import predicted_atoms, predictions_by_name
 from electrojax.data.hdf5 import write_hdf5
 from electrojax.models.predict import predict_frames
+from electrojax.runs.evaluate import predicted_atoms, predictions_by_name
 from electrojax.simulation.ase import Calculator
 from tests.conformance.models import potential
 from tests.simulation.conftest import atoms_of

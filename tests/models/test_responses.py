@@ -13,8 +13,9 @@ from electrojax import testing
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.potential import assemble
 from electrojax.models.predict import predict_frames
-from electrojax.models.responses import RESPONSES, born_charges, field_responses, polarizability
+from electrojax.models.responses import born_charges, field_responses, polarizability
 from electrojax.system.batching import collate
+from electrojax.system.quantities import RESPONSES
 from electrojax.training.loss import loss
 from electrojax.typing import replace
 from tests.conformance.models import STATISTICS, capacity, compiled, potential, system_of
@@ -49,6 +50,7 @@ def test_two_polarizable_molecules_in_closed_form(x64):
             np.testing.assert_allclose(found["born_charges"][atom], z, atol=1e-13)
 
 
+@pytest.mark.conformance
 def test_responses_of_split_charges_are_slopes_of_the_polarization(x64):
     """Part of the charge of this model flows; its energy is linear in the field."""
     model, run = potential("light", "split"), compiled("light", "split")

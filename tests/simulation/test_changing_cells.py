@@ -25,6 +25,7 @@ def stretched(atoms: ase.Atoms, strain: float) -> ase.Atoms:
     return moved
 
 
+@pytest.mark.conformance_for("mesh")
 @pytest.mark.parametrize("method", ["auto", "mesh"])
 def test_a_strain_scan_has_no_steps_and_is_planned_twice(rng, method):
     """Against sums with 1e-8 at every cell: the error never exceeds what the accuracy allows.

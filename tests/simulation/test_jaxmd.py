@@ -22,6 +22,7 @@ FRAMES = {
 }
 
 
+@pytest.mark.conformance_for("open")
 @pytest.mark.parametrize("case", FRAMES)
 def test_forces_are_those_of_predict_and_of_the_calculator(case, x64):
     model = potential("light", "local", "float64")

@@ -11,9 +11,9 @@ import pytest
 from ase import units
 
 from electrojax.config.md import load_md
-from electrojax.config.simulation import build_md, run_md
 from electrojax.errors import ConfigError, ConvergenceError, DataError
 from electrojax.locking import lock_folder
+from electrojax.runs.md import build_md, run_md
 from electrojax.simulation.integrators import VelocityVerlet
 from electrojax.simulation.run import simulate
 from electrojax.simulation.trajectory import read_hdf5

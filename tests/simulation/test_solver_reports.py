@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from electrojax.config.md import load_md
-from electrojax.config.simulation import build_md
 from electrojax.errors import ConvergenceError
+from electrojax.numerics.report import SolverReport
+from electrojax.runs.md import build_md
 from electrojax.simulation.forces import guess_from
 from electrojax.simulation.run import simulate
 from electrojax.simulation.trajectory import read_hdf5
 from electrojax.solvers.local import LocalCharges
-from electrojax.solvers.state import SolverReport
 
 LOG2_TOLERANCE = -24.0
 

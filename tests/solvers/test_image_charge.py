@@ -18,11 +18,11 @@ from scipy.spatial.transform import Rotation
 
 import electrojax as ej
 from electrojax import testing
-from electrojax.config.runner import run_training
 from electrojax.electrostatics.coulomb import engine_for
 from electrojax.nn.features import Features, from_components
-from electrojax.solvers.hardness import hardness_unit
+from electrojax.runs.train import run_training
 from electrojax.solvers.qeq import ChargeEquilibration
+from electrojax.solvers.readouts.hardness import hardness_unit
 from electrojax.solvers.scf import HARDNESS_FLOOR, SelfConsistentField
 from electrojax.system.types import Frame
 from electrojax.typing import replace
@@ -35,7 +35,7 @@ from tests.solvers.gaussian_metal import (
     sphere_energy,
     sphere_force,
 )
-from tests.solvers.problems import CUTOFF, system_of
+from tests.solvers.systems import CUTOFF, system_of
 
 SPACING = 2.89
 """Å, of silver."""

@@ -10,14 +10,14 @@ import pytest
 
 from electrojax import testing
 from electrojax.errors import ConfigError, DataError
-from electrojax.solvers.field_update import saturated
-from electrojax.solvers.fukui import channel_charges, equilibrated, fukui_weights
 from electrojax.solvers.non_scf import FieldUpdates, updated
-from electrojax.solvers.response_map import AffineResponse
+from electrojax.solvers.problems.response_map import AffineResponse
+from electrojax.solvers.readouts.field_update import saturated
+from electrojax.solvers.readouts.fukui import channel_charges, equilibrated, fukui_weights
 from electrojax.typing import replace
-from tests.solvers.problems import CUTOFF, WIDTH, system_of
+from tests.numerics.test_scf_numerics import free_problem, solved
+from tests.solvers.systems import CUTOFF, WIDTH, system_of
 from tests.solvers.test_scf import cluster, energy_of, features_of, random_params, run_of
-from tests.solvers.test_scf_numerics import free_problem, solved
 
 COMMON = {
     "l_max": 1,
@@ -112,6 +112,7 @@ def test_the_barycentre_makes_a_neutral_structure_independent_of_the_origin(x64)
         assert np.allclose(before, after, atol=1e-9) is barycentre
 
 
+@pytest.mark.conformance
 def test_half_a_field_per_channel(x64):
     """Twice the field with halves is the whole field in each channel, field energy aside."""
     features = features_of(5)

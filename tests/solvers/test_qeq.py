@@ -9,11 +9,12 @@ import pytest
 
 from electrojax import testing
 from electrojax.errors import ConfigError, DataError
-from electrojax.solvers.constraint import check_charges, fermi_level
+from electrojax.numerics.constraint import fermi_level
+from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.charge_control import check_charges
 from electrojax.solvers.qeq import ChargeEquilibration
-from electrojax.solvers.variational import levels, quadratic_minimum, stationary_energies
 from electrojax.typing import replace
-from tests.solvers.problems import energy_of, equilibrated, system_of
+from tests.solvers.systems import energy_of, equilibrated, system_of
 
 
 def frame_of(boundary, seed=1, **inputs):

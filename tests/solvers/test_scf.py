@@ -10,12 +10,12 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features, from_components
 from electrojax.solvers.functional import EnergyFunctional
-from electrojax.solvers.hardness import hardness_unit
 from electrojax.solvers.local import LocalCharges
+from electrojax.solvers.readouts.hardness import hardness_unit
 from electrojax.solvers.scf import HARDNESS_FLOOR, SelfConsistentField
 from electrojax.solvers.state import ChargeGuess
 from electrojax.typing import replace
-from tests.solvers.problems import CUTOFF, WIDTH, system_of
+from tests.solvers.systems import CUTOFF, WIDTH, system_of
 
 COMMON = {"l_max": 1, "width": WIDTH, "cutoff": CUTOFF}
 CHANNELS = 3
@@ -188,6 +188,7 @@ def test_the_quadratic_readout_starts_from_the_matching_energy(x64):
         assert abs(gap) < 1e-8 if not np.any(weights) else abs(gap) > 1e-3
 
 
+@pytest.mark.conformance
 def test_direct_and_unrolled_gradients(x64):
     """Unrolled to convergence is implicit; direct is one update of the guess, charge exact."""
     system, features = system_of([cluster()]), features_of(5)
@@ -219,6 +220,7 @@ def test_direct_and_unrolled_gradients(x64):
     assert float(far.report.residual[0]) > 1e-3
 
 
+@pytest.mark.conformance_for("many_body", "one_body")
 @pytest.mark.parametrize("update", ["affine", "one_body", "many_body"])
 def test_a_warm_start_saves_products(x64, update):
     system, features = system_of([cluster()]), features_of(5)

@@ -79,6 +79,7 @@ PAIRS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.conformance_for("total-slab")
 @PAIRS
 def test_an_ion_that_leaves_the_cell_takes_whole_quanta_along(x64, charge_control, boundary):
     potential, run = model(charge_control), compiled(charge_control)

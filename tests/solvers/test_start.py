@@ -6,7 +6,7 @@ import pytest
 
 import electrojax as ej
 from electrojax.models.potential import assemble
-from electrojax.solvers.elements import electropositivities
+from electrojax.solvers.readouts.elements import electropositivities
 from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.batching import capacity_for, collate
 from electrojax.typing import replace

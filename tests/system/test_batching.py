@@ -10,7 +10,8 @@ from electrojax import testing
 from electrojax.errors import CapacityError, DataError
 from electrojax.system.batching import Capacity, build_sample, capacity_for, collate
 from electrojax.system.geometry import cartesian_order, edge_vectors, harmonic_order, volume
-from electrojax.system.types import LABELS, Frame, Statistics, System, graph_sum
+from electrojax.system.quantities import LABELS
+from electrojax.system.types import Frame, Statistics, System, graph_sum
 from electrojax.typing import specs
 
 

@@ -1,13 +1,14 @@
 """Strain at fixed field along the lattice vectors."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from electrojax import testing
-from electrojax.system.batching import build_sample
+from electrojax.system.batching import build_sample, on_device
 from electrojax.system.geometry import reciprocal, strained
-from electrojax.typing import replace
 
 FIELD = np.array([0.05, -0.1, 0.2])
 PERIODIC = {"periodic": (True, True, True), "slab": (True, False, True), "open": (False,) * 3}
@@ -22,7 +23,8 @@ def normal_of(cell):
 def test_strain_keeps_the_field_along_the_lattice_vectors(boundary, rng, x64):
     """E·a_i of every periodic one, and along a slab's normal E·n; in open space E."""
     frame = testing.crystal(rng, n=3, length=4.4, pbc=PERIODIC[boundary])
-    system = replace(build_sample(frame, 2.0).system, external_field=FIELD[None])
+    sample = build_sample(dataclasses.replace(frame, external_field=FIELD), 2.0)
+    system = on_device(sample.system)
     strain = 0.05 * rng.normal(size=(1, 3, 3))
     moved = strained(system, jnp.asarray(strain))
     field, cell = np.asarray(moved.external_field[0]), np.asarray(moved.cell[0])

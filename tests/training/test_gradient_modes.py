@@ -10,11 +10,11 @@ import pytest
 
 from electrojax import testing
 from electrojax.cli import main
-from electrojax.config.build import build_training, open_job
-from electrojax.config.folder import run_folder
 from electrojax.config.resolve import load_run
 from electrojax.config.starter import starter
 from electrojax.errors import ConfigError
+from electrojax.runs.build import build_training, open_job
+from electrojax.runs.folder import run_folder
 from electrojax.system.batching import collate
 from electrojax.training.callbacks import ConvergenceLimit
 from electrojax.training.guess import label_guess

@@ -397,9 +397,9 @@ def test_a_second_process_is_refused_and_the_first_goes_on(place, straight):
 
 def test_a_locked_folder_is_refused_and_not_written_to(tmp_path):
     """Without the command line: the lock alone decides."""
-    from electrojax.config.build import open_job
-    from electrojax.config.folder import run_folder
     from electrojax.errors import DataError
+    from electrojax.runs.build import open_job
+    from electrojax.runs.folder import run_folder
 
     place = Workplace(tmp_path, tmp_path)
     job = open_job(place.folder / "run.yaml", [f"run.dir={place.folder / 'runs'}"])
@@ -428,9 +428,9 @@ def test_a_locked_folder_is_refused_and_not_written_to(tmp_path):
 
 
 def test_a_folder_that_cannot_be_prepared_is_not_left_behind(tmp_path, monkeypatch):
-    from electrojax.config import folder
-    from electrojax.config.build import open_job
     from electrojax.errors import DataError
+    from electrojax.runs import folder
+    from electrojax.runs.build import open_job
 
     place = Workplace(tmp_path, tmp_path)
     job = open_job(place.folder / "run.yaml", [f"run.dir={place.folder / 'runs'}"])

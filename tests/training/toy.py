@@ -6,7 +6,7 @@ import numpy as np
 
 from electrojax.electrostatics.density import ChargeDensity, dipole
 from electrojax.models.prediction import Prediction
-from electrojax.solvers.state import SolverReport
+from electrojax.numerics.report import SolverReport
 from electrojax.system.batching import Capacity, build_sample, collate
 from electrojax.system.geometry import edge_vectors, harmonic_order
 from electrojax.system.types import Frame, graph_sum

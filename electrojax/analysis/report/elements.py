@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from electrojax.analysis.predictions import StoredPredictions
+from electrojax.analysis.predictions import StoredPredictions, plotted_pairs
 from electrojax.analysis.report.groups import Group
 from electrojax.analysis.report.runs import RunRecord
 from electrojax.analysis.report.tables import Column, Table, table
-from electrojax.units import ERROR_UNITS
+from electrojax.system.quantities import ERROR_UNITS, LABELS
 
-BY_ELEMENT = ("forces", "charges")
+BY_ELEMENT = tuple(q.name for q in LABELS.values() if q.axis == "nodes" and not q.components)
+"""Quantities of atoms; multipoles of several orders, which have several units, are left out."""
+
 POINTS = 300
 """Values of a run in one parity plot; a tenth are the worst ones, the others evenly spaced."""
 
@@ -20,7 +22,7 @@ def element_table(groups: Sequence[Group], quantity: str) -> Table | None:
 
     Args:
         groups: of runs.
-        quantity: ``forces`` or ``charges``.
+        quantity: one of ``BY_ELEMENT``.
     """
     from ase.data import chemical_symbols
 
@@ -57,7 +59,7 @@ def parity(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns reference and predicted values that stand for all of them in a plot.
 
-    Energies are per atom. Of more than ``points`` values a tenth are those with the largest errors
+    Of more than ``points`` values a tenth are those with the largest errors
     and the rest evenly spaced ones, so that no outlier hides.
 
     Args:
@@ -65,12 +67,7 @@ def parity(
         quantity: one of them.
         points: how many at most.
     """
-    reference, predicted = stored.reference[quantity], stored.predicted[quantity]
-    if quantity == "energy":
-        reference, predicted = reference / stored.sizes, predicted / stored.sizes
-    reference, predicted = np.ravel(reference), np.ravel(predicted)
-    there = np.isfinite(reference) & np.isfinite(predicted)
-    reference, predicted = reference[there], predicted[there]
+    reference, predicted = plotted_pairs(stored, quantity)
     if reference.size <= points:
         return reference, predicted
     order = np.argsort(-np.abs(predicted - reference), kind="stable")

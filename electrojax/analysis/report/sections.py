@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.analysis.plots import QUANTITIES
 from electrojax.analysis.report import figures
 from electrojax.analysis.report.curves import (
     CURVE_KINDS,
@@ -21,6 +20,7 @@ from electrojax.analysis.report.figures import Axes, Marks
 from electrojax.analysis.report.groups import Group
 from electrojax.analysis.report.runs import RunRecord
 from electrojax.analysis.report.tables import Table, statistic, unit_of
+from electrojax.system.quantities import QUANTITIES
 
 CURVES = ("train/loss", "valid/loss", "valid/forces_rmse", "valid/energy_rmse",
           "valid/charges_rmse", "valid/dipole_rmse", "valid/stress_rmse")  # fmt: skip
@@ -235,7 +235,7 @@ def _parity_figure(name: str, stored: Sequence[Member]) -> Any | None:
             marks.append(Marks(member.number, member.label, member.color, reference, predicted))
     if not marks:
         return None
-    label = QUANTITIES[name].label
+    label = QUANTITIES[name].plot
     figure = figures.point_figure(Axes(name, f"reference {label}", "predicted"), marks, 4, 0.5)
     figures.add_diagonal(figure, [v for m in marks for v in (m.x, m.y)])
     return figure

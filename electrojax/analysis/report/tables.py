@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from electrojax.analysis.report.groups import Group
 from electrojax.analysis.report.runs import RunRecord
 from electrojax.errors import ConfigError
-from electrojax.units import ERROR_UNITS
+from electrojax.system.quantities import LABELS, quantity_of
 
-QUANTITIES = ("energy", "forces", "stress", "charges", "dipole", "polarization", "fermi_level")
 USUAL = ("scf/steps", "scf/unconverged", "time/step_ms", "time/training_s", "memory/peak_mib")
 """Columns beside the errors of the last evaluation, where no metrics are asked for."""
 
@@ -160,7 +159,7 @@ def usual_metrics(groups: Sequence[Group]) -> list[str]:
     known = measured(runs)
     errors = [
         name
-        for quantity in QUANTITIES
+        for quantity in LABELS
         for name in known
         if name.endswith(f"/{quantity}_rmse") and not name.startswith(("train/", "valid/"))
     ] or [n for n in known if n.endswith("_rmse") and not n.startswith("train/")]
@@ -181,7 +180,8 @@ def unit_of(name: str) -> str:
     quantity, _, kind = rest.rpartition("_")
     if kind not in ("rmse", "mae"):
         return ""
-    return ERROR_UNITS.get(quantity.split("_l")[0], ERROR_UNITS.get(quantity, ("", 1.0)))[0]
+    row = quantity_of(quantity)
+    return "" if row is None else row.error_unit
 
 
 def _leads(first: Statistic | None, other: Statistic | None) -> bool:

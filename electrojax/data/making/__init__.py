@@ -1,0 +1,1 @@
+"""Making data: recipes, sampling and labelling."""

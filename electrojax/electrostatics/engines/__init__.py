@@ -1,0 +1,1 @@
+"""Coulomb engines, one file per boundary and way to sum."""

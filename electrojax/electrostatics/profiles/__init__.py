@@ -1,0 +1,1 @@
+"""Potential and density on lines, planes and grids."""

@@ -1,0 +1,1 @@
+"""Models of other codes: mace-torch and PolarMACE as potentials of ours."""

@@ -1,0 +1,1 @@
+"""Linear and non-linear solvers for many structures at once; they know atoms, not charges."""

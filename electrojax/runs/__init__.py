@@ -1,0 +1,1 @@
+"""The jobs behind the verbs: train, evaluate, simulate, check. This room knows every other."""

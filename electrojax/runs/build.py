@@ -1,0 +1,330 @@
+"""From a configuration to objects: the one file that knows everybody."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+import jax
+
+from electrojax.config.resolve import LoadedRun, complete_model, load_run, resolved
+from electrojax.config.schema import DataSource
+from electrojax.data.dataset import boundary_check, partition, split, stored_split
+from electrojax.data.datasets import resolve_source
+from electrojax.data.loader import Loader, plan_buckets, prepare
+from electrojax.data.reader import read_frames
+from electrojax.data.statistics import fit_statistics
+from electrojax.errors import ElectrojaxError
+from electrojax.models.potential import Potential, assemble
+from electrojax.system.batching import Sample, capacity_for, collate
+from electrojax.system.quantities import DIAGNOSTICS, RESPONSES, UNLABELLED
+from electrojax.system.types import Frame
+from electrojax.training.guess import label_guess
+from electrojax.training.loggers import LOGGERS
+from electrojax.training.loggers.base import Logger, installed
+from electrojax.training.loop import Stage
+from electrojax.training.loss import check_loss
+from electrojax.training.optimizer import Schedule, make_optimizer
+from electrojax.training.position import Selection
+from electrojax.training.step import TrainState, TrainStep, init_state, make_train_step
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything a training run needs, checked, before anything is written or compiled.
+
+    Attributes:
+        run: the configuration and where its values were written.
+        frames: the structures of each split that is configured.
+        samples: the same, with neighbour lists and energies relative to the atomic energies.
+        loaders: batches of each split.
+        potential: the model, without parameters.
+        warnings: what the user should know.
+    """
+
+    run: LoadedRun
+    frames: Mapping[str, list[Frame]]
+    samples: Mapping[str, list[Sample]]
+    loaders: Mapping[str, Loader]
+    potential: Potential
+    warnings: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, ``{run.dir}/{run.name}``."""
+        return Path(self.run.config.run.dir) / self.run.config.run.name
+
+    def sources(self, split: str) -> list[str]:
+        """Returns where each structure of a split came from."""
+        return [frame.source for frame in self.frames[split]]
+
+
+def open_job(path: str | os.PathLike[str], overrides: Sequence[str]) -> Job:
+    """Reads a training file and its data and builds what they describe.
+
+    Args:
+        path: the training file.
+        overrides: ``KEY=VALUE`` texts of the command line.
+
+    Raises:
+        ConfigError, DataError: whatever is wrong, before anything is written.
+    """
+    return build_job(load_run(path, overrides))
+
+
+def build_job(run: LoadedRun) -> Job:
+    """Reads the data of a checked configuration and builds what it describes.
+
+    Raises:
+        ConfigError, DataError: whatever is wrong, before anything is written.
+    """
+    run.require_data_files()
+    _require_loggers(run)
+    configure_precision(run.config.run.precision)
+    warnings: list[str] = []
+    frames = read_splits(run)
+    cutoff = run.config.model.backbone.options()["cutoff"]
+    energies = run.config.data.atom_energies
+    statistics = fit_statistics(
+        frames["train"], cutoff, energies.given, energies.mode, warnings.append
+    )
+    potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
+    potential = potential.responding([name for name in RESPONSES if _trains_on(run, name)])
+    potential = potential.diagnosing([name for name in DIAGNOSTICS if _trains_on(run, name)])
+    _check_against_model(run, frames, potential)
+    potential = potential.tuned([frame for part in frames.values() for frame in part])
+    samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
+    return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
+
+
+def build_model(
+    section: Mapping[str, Any], frames: Sequence[Frame], precision: str = "float32", seed: int = 0
+) -> Potential:
+    """Returns an untrained model with fresh parameters, its statistics fitted to structures.
+
+    Args:
+        section: the ``model`` section of a training file; what it lacks has its default.
+        frames: labelled structures, from :func:`electrojax.read_frames`.
+        precision: ``float32`` or ``float64``.
+        seed: of the parameters.
+
+    Raises:
+        ConfigError: for a key or value that the schema refuses.
+        DataError: for structures that the model cannot evaluate.
+    """
+    complete = complete_model(section)
+    statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
+    model = assemble(complete, statistics, precision).tuned(frames)
+    with jax.enable_x64(precision == "float64"):
+        first = prepare(frames[:1], statistics, model.sample)
+        batch = collate(first, capacity_for(first), model.dtype)
+        return dataclasses.replace(model, params=model.init(seed, batch.system))
+
+
+def _require_loggers(run: LoadedRun) -> None:
+    """Checks that the packages of the configured loggers are there."""
+    for index, options in enumerate(run.config.loggers):
+        if options.kind in LOGGERS and not installed(LOGGERS[options.kind].package):
+            package = LOGGERS[options.kind].package
+            raise run.provenance.error(
+                f"loggers.{index}",
+                f'"{options.kind}" needs {package}, which is not installed; '
+                "run `pip install 'electrojax[track]'`, or drop it",
+            )
+
+
+def build_loggers(run: LoadedRun) -> dict[str, Logger]:
+    """Returns the trackers that the configuration lists, by kind, not yet opened."""
+    listed = [options for options in run.config.loggers if options.kind in LOGGERS]
+    return {options.kind: LOGGERS[options.kind](**options.options()) for options in listed}
+
+
+def configure_precision(precision: str) -> None:
+    """Switches double precision on for the process if the configuration asks for it."""
+    if precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+
+
+def read_splits(run: LoadedRun) -> dict[str, list[Frame]]:
+    """Returns the frames of every configured split; each file is read once.
+
+    Held-out shares are drawn first, disjoint from each other; training gets what they leave.
+
+    Raises:
+        DataError, ConfigError: naming the file, the frame and the line of the configuration.
+    """
+    data = run.config.data
+    sources = {name: s for name in SPLITS if (s := getattr(data, name)) is not None}
+    files = {s.path: _read(run, f"data.{name}.path", s.path) for name, s in sources.items()}
+    chosen: dict[str, list[Frame]] = {}
+    for name in ("test", "valid", "train"):
+        if name not in sources or name in chosen:
+            continue
+        source = sources[name]
+        pool = _of_split(run, name, source, files[source.path])
+        mates = _mates(sources, source)
+        if name == "train":
+            taken = {id(frame) for part in chosen.values() for frame in part}
+            pool = [frame for frame in pool if id(frame) not in taken]
+            fraction = source.fraction
+            chosen[name] = split(pool, fraction, run.config.run.seed)[0] if fraction else pool
+        elif name in mates:
+            fractions = {n: float(sources[n].fraction or 1.0) for n in mates}
+            chosen.update(partition(pool, fractions, run.config.run.seed)[0])
+        else:
+            chosen[name] = pool
+    for name, frames in chosen.items():
+        if not frames:
+            raise run.provenance.error(f"data.{name}", "has no frames left; change the fractions")
+        try:
+            boundary_check(frames, run.config.model.coulomb.boundary)
+        except ElectrojaxError as error:
+            raise run.provenance.error("model.coulomb.boundary", str(error)) from None
+    return {name: chosen[name] for name in SPLITS if name in chosen}
+
+
+def _mates(sources: Mapping[str, DataSource], source: DataSource) -> list[str]:
+    """The held-out splits that are shares of the same frames as a source."""
+    same = {
+        name: s for name, s in sources.items() if (s.path, s.split) == (source.path, source.split)
+    }
+    return [name for name, s in same.items() if name != "train" and s.fraction is not None]
+
+
+def _read(run: LoadedRun, key: str, path: str) -> list[Frame]:
+    keys = run.config.data.keys
+    names = [f"data.keys.{name}" for name in type(keys).model_fields]
+    where = {name: run.provenance.where(name) for name in names}
+    try:
+        file = resolve_source(path)
+    except ElectrojaxError as error:
+        raise run.provenance.error(key, str(error)) from None
+    return read_frames(file, keys.model_dump(), run.config.data.require, where)
+
+
+def build_training(job: Job) -> tuple[TrainState, list[Stage], Selection]:
+    """Returns the initial state, the stages and the selection that the configuration describes.
+
+    Stages of one gradient share one compiled step: their loss weights and learning rates are its
+    arguments.
+
+    Raises:
+        ConfigError: for a loss term that the model does not predict.
+    """
+    train = job.run.config.train
+    optimizer = make_optimizer(
+        train.optimizer.name, train.optimizer.clip, train.optimizer.weight_decay
+    )
+    weights = _checked_weights(job)
+    terms = [name for name in weights[0] if any(w[name] for w in weights)]
+    steps = {
+        gradient: _train_step(job, gradient, optimizer)
+        for gradient in dict.fromkeys(stage.gradient for stage in train.stages)
+    }
+    stages = [
+        Stage(
+            name=stage.name,
+            epochs=stage.epochs,
+            learning_rate=Schedule(stage.learning_rate, stage.schedule, stage.warmup, stage.final),
+            weights={name: stage_weights[name] for name in terms},
+            train_step=steps[stage.gradient],
+        )
+        for stage, stage_weights in zip(train.stages, weights)
+    ]
+    first, _ = next(iter(job.loaders["train"].epoch(0)))
+    params = job.potential.init(job.run.config.run.seed, first.system)
+    stop = train.early_stop
+    selection = Selection(stop.metric, stop.patience) if stop else Selection()
+    return init_state(params, optimizer), stages, selection
+
+
+def _checked_weights(job: Job) -> list[dict[str, float]]:
+    """The loss weights of every stage, all of which the model can be trained with."""
+    weights = [stage.loss.model_dump() for stage in job.run.config.train.stages]
+    for index, stage_weights in enumerate(weights):
+        try:
+            check_loss(stage_weights, job.potential.provides)
+        except ElectrojaxError as error:
+            raise job.run.provenance.error(f"train.stages.{index}.loss", str(error)) from None
+    return weights
+
+
+def _train_step(job: Job, gradient: str, optimizer: Any) -> TrainStep:
+    """The compiled step of the stages with one gradient."""
+    train, potential, guess = job.run.config.train, job.potential, None
+    solver = potential.network.solver
+    if hasattr(solver, "gradient"):
+        losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
+        told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
+        potential = potential.solving(gradient=gradient, diagnostics=told)
+    if gradient != "implicit":  # the solution does not depend on the start
+        guess = functools.partial(label_guess, l_max=solver.l_max)
+    return make_train_step(potential.apply, optimizer, train.ema, guess)
+
+
+def _of_split(
+    run: LoadedRun, name: str, source: DataSource, frames: Sequence[Frame]
+) -> list[Frame]:
+    """The frames of a stored split, or all of them."""
+    if source.split is None:
+        return list(frames)
+    try:
+        return stored_split(frames, source.split, source.path)
+    except ElectrojaxError as error:
+        raise run.provenance.error(f"data.{name}.split", str(error)) from None
+
+
+def _check_against_model(
+    run: LoadedRun, frames: Mapping[str, Sequence[Frame]], potential: Potential
+) -> None:
+    """Every structure must be one that the model can evaluate, before anything is compiled."""
+    _check_labels(run, frames["train"])
+    for part in frames.values():
+        for frame in part:
+            potential.check(frame)
+            if "dipole" in frame.labels and frame.boundary != "open" and _trains_on(run, "dipole"):
+                raise run.provenance.error(
+                    "train.stages",
+                    f"a loss on dipole needs open boundaries, but {frame.source} is "
+                    f"{frame.boundary}, where the dipole depends on the choice of the cell; "
+                    "set its weight to 0",
+                )
+
+
+def _check_labels(run: LoadedRun, frames: Sequence[Frame]) -> None:
+    """A loss term without a single label in the training set would train on nothing."""
+    for index, stage in enumerate(run.config.train.stages):
+        for name, weight in stage.loss.model_dump().items():
+            known = name in UNLABELLED or any(name in frame.labels for frame in frames)
+            if weight and not known:
+                key = getattr(run.config.data.keys, name)
+                raise run.provenance.error(
+                    f"train.stages.{index}.loss.{name}",
+                    f'no training frame has this label ("{key}" in the file); '
+                    f"correct data.keys.{name} or set the weight to 0",
+                )
+
+
+def _trains_on(run: LoadedRun, name: str) -> bool:
+    return any(getattr(stage.loss, name) for stage in run.config.train.stages)
+
+
+def _loaders(
+    run: LoadedRun, samples: Mapping[str, list[Sample]], potential: Potential
+) -> dict[str, Loader]:
+    """Loaders of all splits on one plan, so that evaluation compiles no further shapes."""
+    batching = run.config.data.batching
+    held_out = [sample for name, part in samples.items() if name != "train" for sample in part]
+    plan = plan_buckets(
+        samples["train"], batching.edges, batching.graphs, batching.buckets, held_out
+    )
+    seed = run.config.run.seed
+    return {
+        name: Loader(part, plan, potential.dtype, seed, shuffle=name == "train")
+        for name, part in samples.items()
+    }

@@ -1,0 +1,1 @@
+"""What the solvers solve: energies to minimise and maps to iterate."""

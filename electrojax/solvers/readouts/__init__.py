@@ -1,0 +1,1 @@
+"""What the solvers read from features: hardnesses, responses, energies."""
