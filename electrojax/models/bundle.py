@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from electrojax.errors import DataError
 from electrojax.files import write_whole
+from electrojax.models.former import completed, written
 from electrojax.models.potential import Potential, assemble
 from electrojax.system.composition import symbols
 from electrojax.system.types import Statistics
@@ -38,7 +39,7 @@ def save(
     arrays = flatten_dict(potential.params, sep="/")
     manifest = {
         "format": FORMAT,
-        "model": potential.config,
+        "model": written(potential.config, potential.network.solver),
         "precision": potential.precision,
         "statistics": asdict(potential.statistics),
         "parameters": sorted(arrays),
@@ -66,6 +67,8 @@ def load(path: str | os.PathLike) -> Potential:
 def read(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
     """Returns the manifest and the parameter tree of a bundle.
 
+    Solver options of which a bundle of an older version says nothing have the value of then.
+
     Raises:
         DataError: if the file is missing, damaged, not a bundle or of a newer format.
     """
@@ -89,6 +92,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
             f"{path}: not an electrojax model, or a damaged one ({error}); "
             "needed a model.ejx written by electrojax"
         ) from error
+    manifest["model"] = completed(manifest["model"])
     return manifest, unflatten_dict(arrays, sep="/")
 
 

@@ -17,6 +17,7 @@ from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
 from electrojax.files import write_whole
 from electrojax.locking import LOCK, lock_folder
+from electrojax.models.former import completed
 from electrojax.runs.build import Job
 from electrojax.runs.check import coulomb_sums
 
@@ -105,6 +106,7 @@ def _check_same(job: Job, folder: Path) -> None:
     import yaml
 
     old = yaml.safe_load((folder / "resolved.yaml").read_text())
+    old["model"] = completed(old["model"])
     new = yaml.safe_load(resolved_yaml(job.run.config))
     for plain in (old, new):
         for key in ("checkpoint", "max_unconverged"):

@@ -57,6 +57,11 @@ class ChargeEquilibration(nn.Module):
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
     )
+    hardness_floor: float = option(
+        0.1,
+        "eV/(e·Å^l)², below which no hardness falls: without it, soft atoms exchange charge freely",
+        minimum=0,
+    )
     tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
     max_steps: int = option(200, "of conjugate gradients", minimum=1)
     l_max: int = runtime(0, "highest multipole order of the density")
@@ -140,7 +145,8 @@ class ChargeEquilibration(nn.Module):
     def _energy(
         self, features: Features, system: System, coulomb: CoulombOperator
     ) -> QuadraticEnergy:
-        hardness = Hardness(self.l_max, self.hardness == "features", name="hardness")
+        environment, floor = self.hardness == "features", self.hardness_floor
+        hardness = Hardness(self.l_max, environment, floor=floor, name="hardness")
         return quadratic_energy(
             system,
             coulomb,

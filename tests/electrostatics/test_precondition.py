@@ -60,7 +60,7 @@ def expected(kind, positions, cell, hardness, width=1.0, cutoff=1.2):
     mean = np.stack([hardness[:, degree == l].mean(1) for l in range(l_max + 1)], 1)
     if kind == "open":
         return np.diag((mean + own)[:, degree].ravel())
-    grid = np.stack(np.meshgrid(*[np.arange(-16, 17)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(*[np.arange(-14, 15)] * 3, indexing="ij"), -1).reshape(-1, 3)
     k = 2 * np.pi * grid @ np.linalg.inv(cell).T
     k2 = (k * k).sum(1)
     k, k2 = (x[(k2 > 1e-9) & (k2 <= cutoff**2)] for x in (k, k2))
@@ -72,7 +72,8 @@ def expected(kind, positions, cell, hardness, width=1.0, cutoff=1.2):
     columns = waves.reshape(len(k), -1)
     low = np.real((weight[:, None] * columns.conj()).T @ columns)
     share = [(weight * k2**l).sum() / (1, 3, 45)[l] for l in range(l_max + 1)]
-    matrix = np.diag((mean + own - share)[:, degree].ravel()) + low
+    # The waves across a slab leave an atom less than nothing of its own: the dipole is in them.
+    matrix = np.diag((mean + np.maximum(own - share, 0.0))[:, degree].ravel()) + low
     normals = np.eye(3) if kind == "boxed" else np.zeros((0, 3))
     if kind == "slab":
         normal = np.cross(cell[2], cell[0])
