@@ -123,7 +123,7 @@ class FieldUpdates(nn.Module):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density after the updates and the terms of its energy."""
-        field = field_coupling(system, self.cutoff)
+        field = field_coupling(system, self.cutoff, coulomb)
         received = self._received(coulomb, field, system)
         start, raw = self._start(features, system)
         totals = channel_charges(system, start.shape[1])
