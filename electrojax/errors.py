@@ -1,5 +1,7 @@
 """The errors a user can meet: each says what was wrong, what was needed, got, and what to do."""
 
+from collections.abc import Iterable
+
 
 class ElectrojaxError(Exception):
     """Base of every error raised on purpose; the CLI prints it without a traceback."""
@@ -19,3 +21,16 @@ class CapacityError(ElectrojaxError):
 
 class ConvergenceError(ElectrojaxError):
     """An iteration or a training run failed numerically (exit code 3)."""
+
+
+def shown(text: str, length: int = 40) -> str:
+    """Returns a foreign text for a message of one line: short, without control characters."""
+    plain = text if text.isprintable() else ascii(text)[1:-1]
+    return plain if len(plain) <= length else f"{plain[:length]}..."
+
+
+def listed(names: Iterable[str], count: int = 20) -> str:
+    """Returns foreign names for a message of one line, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - count} more" if len(every) > count else ""
+    return (", ".join(shown(name) for name in every[:count]) or "none") + more

@@ -1,11 +1,14 @@
 """Checks for physics code, shipped for plug-in authors too: invariances, gradients, toy systems."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electrojax.system.types import Frame
+from electrojax.system.types import BOUNDARIES, Boundary, Frame
+
+if TYPE_CHECKING:
+    from electrojax.solvers.base import ChargeSolver
 
 
 def ridders(
@@ -155,3 +158,35 @@ def permuted(frame: Frame, order: np.ndarray) -> Frame:
         positions=frame.positions[order],
         **{name: values[order] for name, values in given.items() if values is not None},
     )
+
+
+def check_solver(
+    solver: type["ChargeSolver"],
+    options: Mapping[str, Any] | None = None,
+    boundaries: Sequence[Boundary] = BOUNDARIES,
+    l_max: int = 1,
+    conserves_charge: bool = True,
+    inputs: Mapping[str, Any] | None = None,
+) -> None:
+    """Checks that a charge solver keeps the contract of ``electrojax.solvers.base``.
+
+    With random parameters and a small backbone, under every boundary: forces against finite
+    differences, charge conservation, rotation, inversion, translation and permutation,
+    independence of batch-mates and of padding, float32 against float64, one compilation, saving
+    and loading. That its options can stand in a training file is checked too.
+
+    Args:
+        solver: the class.
+        options: as in a training file; iterative solvers need a tight tolerance here.
+        boundaries: under which the solver is meant to work.
+        l_max: of the density.
+        conserves_charge: whether charges must sum to the total charge; not at fixed potential.
+        inputs: further fields of every :class:`electrojax.Frame`, such as ``fermi_level``.
+
+    Raises:
+        AssertionError: naming the check, the boundary and the numbers.
+        ConfigError, TypeError: for options that a training file could not have.
+    """
+    from electrojax.conformance import check_solver_with
+
+    check_solver_with(solver, options or {}, boundaries, l_max, conserves_charge, inputs or {})

@@ -71,6 +71,7 @@ def inspect(
     from electrojax.data.datasets import resolve_source
     from electrojax.data.inspection import inspect as inspect_frames
     from electrojax.data.reader import parse_keys
+    from electrojax.errors import listed
 
     frames, rest = read_with_rest(resolve_source(file), parse_keys(key or []))
     found = inspect_frames(frames)
@@ -78,7 +79,7 @@ def inspect(
         print(json.dumps({**found.plain(), "other_names": rest}, indent=1))
     else:
         print(found)
-        print(f"{'other names':<16}{', '.join(rest) or 'none'}")
+        print(f"{'other names':<16}{listed(rest)}")
 
 
 @app.command()
@@ -93,11 +94,12 @@ def convert(
     from electrojax.data.dataset import census
     from electrojax.data.datasets import resolve_source
     from electrojax.data.reader import parse_keys
+    from electrojax.errors import listed
 
     frames, left = convert_file(resolve_source(source), target, parse_keys(key or []), force)
     print(census(frames))
     if left:
-        print(f"left behind     {', '.join(left)} (no label or input; name labels with --key)")
+        print(f"left behind     {listed(left)} (no label or input; name labels with --key)")
     print(f"wrote {target}: {len(frames)} frames")
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from electrojax.cli.options import PluginOption
+
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model.ejx.")],
@@ -27,6 +29,7 @@ def evaluate(
     batch_edges: Annotated[
         int, typer.Option(help="Neighbour pairs computed at once.", min=1)
     ] = 20_000,
+    plugin: PluginOption = None,
 ) -> None:
     """Evaluate a model on a data file: errors against its labels, predictions, parity plots."""
     from electrojax.runs.evaluate import evaluate_file
@@ -41,6 +44,7 @@ def evaluate(
         key or [],
         batch_edges,
         report=lambda text: print(text, file=sys.stderr),
+        plugins=plugin or [],
     )
     for name, value in found.items():
         print(f"{name:<34} {value:.6g}")

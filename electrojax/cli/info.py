@@ -5,17 +5,20 @@ from typing import Annotated
 
 import typer
 
+from electrojax.cli.options import PluginOption
+
 
 def info(
     model: Annotated[Path, typer.Argument(help="A model.ejx.")],
     json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Say what a model file holds: model, elements, parameters, training."""
     import json
 
     from electrojax.models.bundle import describe
 
-    summary = describe(model)
+    summary = describe(model, plugin or [])
     if json_:
         print(json.dumps(summary, indent=1))
         return

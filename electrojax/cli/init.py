@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from electrojax.cli.options import SetOption
+from electrojax.cli.options import PluginOption, SetOption
 
 
 def init(
-    solver: Annotated[str, typer.Option(help="Kind of charge solver.")] = "local",
+    solver: Annotated[str, typer.Option(help="Kind of charge solver, or module:Class.")] = "local",
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path(
         "run.yaml"
     ),
@@ -42,8 +42,11 @@ def schema(
         str | None, typer.Argument(help="A section, such as train or model.solver.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON schema, for editors.")] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Print the configuration's keys, types, defaults and meaning."""
+    from electrojax.config.plugins import every_kind
     from electrojax.config.starter import schema_json, schema_text
 
-    print(schema_json(section) if json_ else schema_text(section))
+    tables = every_kind(plugin or [])
+    print(schema_json(section, tables) if json_ else schema_text(section, tables))

@@ -1,6 +1,7 @@
 """The configuration of backbones, solvers and loggers, made from the fields of their classes."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from functools import lru_cache, reduce
 from operator import or_
@@ -27,13 +28,30 @@ class Tables:
 
     backbones: Mapping[str, type]
     solvers: Mapping[str, type]
-    loggers: Mapping[str, type] = dataclasses.field(default_factory=lambda: LOGGERS)
+    loggers: Mapping[str, Any] = dataclasses.field(default_factory=lambda: LOGGERS)
+
+    def solver(self, options: KindOptions) -> Any:
+        """Returns a configured solver with default runtime fields, to ask what it predicts."""
+        return self.solvers[options.kind](**options.options())
+
+    def of(self, trade: str) -> Mapping[str, type]:
+        """Returns the classes of a trade: "backbone", "solver" or "logger"."""
+        return {"backbone": self.backbones, "solver": self.solvers, "logger": self.loggers}[trade]
+
+    def classes(self) -> dict[tuple[str, str], type]:
+        """Returns every class by trade and kind."""
+        trades = ("backbone", "solver", "logger")
+        return {(trade, kind): c for trade in trades for kind, c in self.of(trade).items()}
+
+    def extended(self, trade: str, classes: Mapping[str, type]) -> "Tables":
+        """Returns the tables with further classes of a trade."""
+        return dataclasses.replace(self, **{f"{trade}s": {**self.of(trade), **classes}})
 
 
 def default_tables() -> Tables:
     """Returns the backbones and solvers that electrojax knows; importing them imports jax."""
     from electrojax.nn.base import BACKBONES
-    from electrojax.solvers.base import SOLVERS
+    from electrojax.solvers.table import SOLVERS
 
     return Tables(BACKBONES, SOLVERS)
 
@@ -93,7 +111,7 @@ def kind_options(block: str, kind: str, module: type) -> type[KindOptions]:
     for field in dataclasses.fields(module):
         if _is_option(field):
             fields[field.name] = _option(module, field, hints[field.name])
-    title = f"{kind.title().replace('_', '')}{block.title()}"
+    title = re.sub(r"\W|_", "", kind.title()) + block.title()
     return create_model(title, __base__=KindOptions, __doc__=_summary(module), **fields)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from electrojax.config.document import Entry, Location, Position, dump_document, parse_document
 from electrojax.config.kinds import Tables, default_tables, run_schema
 from electrojax.config.layers import ConfigFile, find_file, read_layers
+from electrojax.config.plugins import with_plugins
 from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
@@ -50,6 +51,8 @@ class LoadedRun:
     provenance: Provenance
     files: tuple[Path, ...]
     """The file itself first, then what it includes."""
+    tables: Tables
+    """The classes of its kinds."""
 
     def data_files(self) -> Iterator[tuple[str, Path]]:
         """Yields the dotted key and the path of every data file that is not built in."""
@@ -108,7 +111,7 @@ def load_document(
     Raises:
         ConfigError: one line for everything that is wrong.
     """
-    tables = default_tables() if tables is None else tables
+    tables = with_plugins(default_tables() if tables is None else tables, document)
     schema = run_schema(tables)
     root, flat = _staged(_absolute(_named(document, file), schema))
     try:
@@ -118,11 +121,13 @@ def load_document(
     problems = [*_unlearnable(config, tables, root, flat), *_gradients(config, tables, root, flat)]
     if problems:
         raise config_error(problems)
-    return LoadedRun(config, Provenance(root), tuple(item.path for item in files))
+    return LoadedRun(config, Provenance(root), tuple(item.path for item in files), tables)
 
 
-def complete_model(section: Mapping[str, Any], tables: Tables | None = None) -> dict[str, Any]:
-    """Returns the ``model`` section of a training file with every default written out.
+def complete_model(
+    section: Mapping[str, Any], tables: Tables | None = None
+) -> tuple[dict[str, Any], Tables]:
+    """Returns the ``model`` section of a training file with every default, and its kinds' classes.
 
     Args:
         section: what a file would hold; relative paths start at the current directory.
@@ -132,22 +137,22 @@ def complete_model(section: Mapping[str, Any], tables: Tables | None = None) -> 
         ConfigError: one line for everything that is wrong.
     """
     start = Position("model section", 1, Path.cwd())
-    schema = run_schema(default_tables() if tables is None else tables)
+    document = parse_document(dump_document(dict(section)), start)
+    whole = Entry({"model": document}, start)
+    tables = with_plugins(default_tables() if tables is None else tables, whole)
+    schema = run_schema(tables)
     model: type[BaseModel] = schema.model_fields["model"].annotation  # type: ignore[assignment]
-    root = _absolute(parse_document(dump_document(dict(section)), start), model)
+    root = _absolute(document, model)
     try:
-        return model.model_validate(root.plain()).model_dump(mode="json")
+        return model.model_validate(root.plain()).model_dump(mode="json"), tables
     except ValidationError as error:
         raise config_error(schema_problems(error, root, model, flat=False)) from None
 
 
 def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
-    """Yields the losses of labels that the solver does not predict, by its class's `provides`."""
-    kind = config.model.solver.kind
-    provides = getattr(tables.solvers[kind], "provides", None)
-    if provides is None:
-        return
-    provides = (*provides, *getattr(tables.solvers[kind], "diagnoses", ()))
+    """Yields the losses of labels that the solver does not predict."""
+    kind, solver = config.model.solver.kind, tables.solver(config.model.solver)
+    provides = (*solver.provides, *solver.diagnoses)
     if "polarization" in provides:  # what has one answers to a field
         provides = (*provides, *RESPONSES)
     for index, stage in enumerate(config.train.stages):
@@ -159,15 +164,18 @@ def _unlearnable(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> 
 
 
 def _gradients(config: RunConfig, tables: Tables, root: Entry, flat: bool) -> Iterator[Problem]:
-    """Yields the stages whose gradient the solver does not know, by its class's fields."""
-    kind = config.model.solver.kind
-    able = [name for name, table in tables.solvers.items() if hasattr(table, "gradient")]
+    """Yields the stages whose gradient the solver does not know."""
+    kind, known = config.model.solver.kind, tables.solver(config.model.solver).gradients
     for index, stage in enumerate(config.train.stages):
-        if kind not in able and stage.gradient != "implicit":
+        if stage.gradient not in known:
+            others = [
+                k for k, other in tables.solvers.items() if stage.gradient in other().gradients
+            ]
             location = ("train", "stages", index, "gradient")
             message = (
-                f'solver kind "{kind}" has one gradient, so "{stage.gradient}" of stage '
-                f'"{stage.name}" means nothing; drop it, or use solver kind {" or ".join(able)}'
+                f'solver kind "{kind}" has gradient {" and ".join(known)} alone, so '
+                f'"{stage.gradient}" of stage "{stage.name}" means nothing; drop it, or use solver '
+                f"kind {' or '.join(others)}"
             )
             yield Problem(root.nearest(location).position, as_written(location, flat), message)
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 from electrojax.config.labels import key_fields, loss_fields, metric_pattern
 from electrojax.config.model_schema import Coulomb, Density, KindOptions, Model
 from electrojax.config.sections import FilePath, PositiveFloat, PositiveInt, Section, misplaced
-from electrojax.system.quantities import DEFAULT_KEYS, QUANTITIES
+from electrojax.system.quantities import INPUTS, LABELS, QUANTITIES
 
 __all__ = [
     "Coulomb",
@@ -29,7 +29,7 @@ __all__ = [
 if TYPE_CHECKING:
     Label = str
 else:
-    Label = Literal[tuple(DEFAULT_KEYS)]
+    Label = Literal[(*LABELS, *INPUTS)]
 
 
 class Run(Section):
@@ -82,10 +82,11 @@ class Keys(key_fields(QUANTITIES.values())):  # type: ignore[misc]
 class AtomEnergies(Section):
     """The energies of isolated atoms that are taken off before the network sees an energy."""
 
-    mode: Literal["least_squares", "given"] = Field(
+    mode: Literal["least_squares", "given", "isolated"] = Field(
         default="least_squares",
         description="least_squares fits one energy per element to the training set, as the "
-        "smallest correction to `given`; given takes them as they are",
+        "smallest correction to `given`; given takes them as they are; isolated takes those of the "
+        "open one-atom frames of the training file, and of `given` for other elements",
     )
     given: dict[str, float] = Field(
         default={},

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from electrojax.config.document import dump_document
 from electrojax.config.kinds import Tables, default_tables, kind_options, run_schema
+from electrojax.config.plugins import with_kind
 from electrojax.config.problems import blocks_in, kind_of, show
 from electrojax.config.schema import Train
 from electrojax.errors import ConfigError
@@ -104,14 +105,15 @@ def starter(solver: str = "local", tables: Tables | None = None) -> str:
     Raises:
         ConfigError: there is no such solver.
     """
-    tables = default_tables() if tables is None else tables
+    tables = with_kind(default_tables() if tables is None else tables, "solver", solver)
     if solver not in tables.solvers:
         near = get_close_matches(solver, tables.solvers, n=1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
         raise ConfigError(f'no solver "{solver}"; {hint}kinds: {", ".join(tables.solvers)}')
     backbone = "light" if "light" in tables.backbones else next(iter(tables.backbones))
-    labels = [name for name in getattr(tables.solvers[solver], "provides", ()) if name in _LOSSES]
-    staged = hasattr(tables.solvers[solver], "gradient") and "multipoles" in labels
+    default = tables.solvers[solver]()
+    labels = [name for name in default.provides if name in _LOSSES]
+    staged = len(default.gradients) > 1 and "multipoles" in labels
     more = f"; this solver also learns: {', '.join(labels)}" if labels else ""
     return _STARTER.format(
         solver=solver,

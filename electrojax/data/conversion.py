@@ -12,7 +12,7 @@ import numpy as np
 from electrojax.data.extxyz import frame_texts, unread_names
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.reader import read_frames
-from electrojax.errors import ConfigError, DataError
+from electrojax.errors import ConfigError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES
 from electrojax.system.types import Frame
@@ -59,7 +59,7 @@ def read_with_rest(source: Path, keys: Mapping[str, str]) -> tuple[list[Frame], 
         if not any(name in frame.labels or name in frame.given for frame in frames):
             raise DataError(
                 f'{source.name}: "{key}" ({name}) is in none of {len(frames)} frames; other names '
-                f"there: {', '.join(rest) or 'none'}"
+                f"there: {listed(rest)}"
             )
     return frames, rest
 
@@ -157,7 +157,7 @@ def extxyz_text(frame: Frame) -> str:
         for row, values in zip(rows, table):
             row.extend(_numbers(values))
     if frame.split:
-        per_frame["split"] = f'"{frame.split}"'
+        per_frame["split"] = _tag(frame.split)
     per_frame |= {name: _tag(value) for name, value in frame.tags.items()}
     lattice = {"Lattice": f'"{" ".join(_numbers(frame.cell))}"'} if np.any(frame.cell) else {}
     header = {
@@ -173,12 +173,11 @@ def extxyz_text(frame: Frame) -> str:
 def _quantities(frame: Frame) -> dict[str, np.ndarray]:
     """Labels, and the inputs that were given or differ from their defaults."""
     inputs = {name: getattr(frame, name) for name in INPUTS}
-    defaults = {"multiplicity": 1.0}
     there = {
         name: np.asarray(value)
         for name, value in inputs.items()
         if value is not None
-        and (name in frame.given or np.any(np.asarray(value) != defaults.get(name, 0.0)))
+        and (name in frame.given or np.any(np.asarray(value) != INPUTS[name].default))
     }
     return {**there, **frame.labels}
 
@@ -200,6 +199,8 @@ def _quoted(numbers: Sequence[str]) -> str:
 
 def _with_split(text: str, name: str) -> str:
     count, comment, rest = text.split("\n", 2)
+    if comment.strip() and "=" not in comment:  # words alone, which would become names
+        comment = f"comment={_tag(comment.strip())}"
     return f"{count}\n{SPLIT.sub('', comment).strip()} split={name}\n{rest}"
 
 

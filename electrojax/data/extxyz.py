@@ -1,26 +1,36 @@
-"""Labelled structures from and to extxyz files, plain or gzipped, through ASE."""
+"""Labelled structures from and to extxyz files, plain or gzipped."""
 
 import dataclasses
 import difflib
 import gzip
 import io
 import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from electrojax.data.tags import read_tags
-from electrojax.errors import ConfigError, DataError
+from electrojax.data import syntax
+from electrojax.data.tags import TAGS, read_tags
+from electrojax.data.text import read_text
+from electrojax.data.virial import with_stress
+from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
-from electrojax.system.atoms import frame_from_atoms
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES, READ_LABELS
 from electrojax.system.types import Frame
+from electrojax.system.validation import (
+    LARGEST,
+    atoms_of,
+    check_frame,
+    check_letter_case,
+    check_range,
+    structure,
+)
 
 COMPONENTS: dict[str, dict[int, tuple[int, ...]]] = {
     "stress": {6: (6,), 9: (3, 3)},
+    "virial": {6: (6,), 9: (3, 3)},
     **{q.name: {n: (n,) for n in q.components} for q in QUANTITIES.values() if q.components},
 }
 """Numbers of components accepted where a quantity may be written in more than one way."""
@@ -38,10 +48,19 @@ class _Fields:
 
     def find(self, key: str, axis: str) -> Any:
         """The value under a key, from the expected side first; None if it is on neither."""
-        # ASE's reader renames a column `charge` to `charges`.
-        column = "charges" if key == "charge" and axis == "nodes" else key
         sides = (self.arrays, self.info) if axis == "nodes" else (self.info, self.arrays)
-        return next((side[k] for side in sides for k in (key, column) if k in side), None)
+        return next((side[key] for side in sides if key in side), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A structure as a file or ASE holds it."""
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: tuple[bool, bool, bool]
+    fields: _Fields
 
 
 def read_frames(
@@ -52,9 +71,9 @@ def read_frames(
 ) -> list[Frame]:
     """Returns every structure of an extxyz file with its labels and inputs, in file order.
 
-    A stress is taken as nine numbers (rows) or six in the order xx, yy, zz, yz, xz, xy; Born
-    charges and polarisabilities as nine numbers, row by row. ASE moves plain names such as
-    ``energy`` and ``forces`` into a calculator; they are found there.
+    A stress or virial is nine numbers (rows) or six in the order xx, yy, zz, yz, xz, xy; Born
+    charges and polarisabilities as nine numbers, row by row. ``Lattice``, ``Properties`` and
+    ``pbc`` may have any letter case; every other name stands as it is.
 
     Args:
         path: extxyz, gzipped or not.
@@ -67,21 +86,22 @@ def read_frames(
     Raises:
         ConfigError: if ``keys`` or ``require`` name a quantity that does not exist.
         DataError: if the file is missing, damaged or empty, a required quantity or a renamed input
-            is not there, or a value has a wrong shape or is not finite.
+            is not there, a header and its rows disagree, or a value has a wrong shape, is not
+            finite or is out of range; with file and frame.
     """
     path = Path(path)
     names = _complete(keys or {}, require)
     fields, frames = [], []
-    for index, (line, block) in enumerate(_blocks(_text(path), path.name)):
+    for index, block in enumerate(syntax.blocks(read_text(path), path.name)):
         source = f"{path.name} frame {index}"
-        atoms = _parse(block, f"{source} (line {line})")
-        fields.append(_fields_of(atoms))
-        frames.append(_frame(atoms, fields[-1], names, source))
+        entry = _parse(block, names.values(), f"{source} (line {block.line})")
+        fields.append(entry.fields)
+        frames.append(_frame(entry, names, source))
     if not frames:
         raise DataError(f"{path}: holds no structures; needed an extxyz file with at least one")
     needed = [*require, *(name for name in INPUTS if names[name] != DEFAULT_KEYS[name])]
     for name in dict.fromkeys(needed):
-        _check_present(name, names[name], fields, path.name, name in require, where or {})
+        _check_present(name, names[name], frames, fields, path.name, name in require, where or {})
     return frames
 
 
@@ -95,9 +115,10 @@ def frames_of(structures: Sequence[Any], name: str) -> list[Frame]:
     Raises:
         DataError: if a value has a wrong shape or is not finite.
     """
-    sources = [f"{name} frame {index}" for index in range(len(structures))]
-    copies = [(atoms.copy(), _fields_of(atoms)) for atoms in structures]
-    return [_frame(*copy, DEFAULT_KEYS, source) for copy, source in zip(copies, sources)]
+    return [
+        _frame(_entry_of(atoms), DEFAULT_KEYS, f"{name} frame {index}")
+        for index, atoms in enumerate(structures)
+    ]
 
 
 def frame_texts(path: str | os.PathLike) -> list[str]:
@@ -107,19 +128,46 @@ def frame_texts(path: str | os.PathLike) -> list[str]:
         DataError: if the file is missing, damaged or cut short.
     """
     path = Path(path)
-    return [text for _, text in _blocks(_text(path), path.name)]
+    return [block.text for block in syntax.blocks(read_text(path), path.name)]
+
+
+def read_atoms(path: str | os.PathLike) -> list[Any]:
+    """Returns the structures of an extxyz file as ``ase.Atoms`` with all that ASE reads of them.
+
+    Elements, positions, cell and periodicity are those of :func:`read_frames`.
+
+    Raises:
+        DataError: as there, and for what ASE cannot read.
+    """
+    from ase.io.extxyz import read_xyz
+
+    frames, structures = read_frames(path), []
+    for frame, text in zip(frames, frame_texts(path)):
+        try:
+            atoms = next(iter(read_xyz(io.StringIO(text), 0)))
+        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+            reason = shown(" ".join(str(error).split()), 120)
+            raise DataError(
+                f"{frame.source}: not readable as extxyz by ASE ({reason}); correct the file"
+            ) from None
+        atoms.set_cell(frame.cell)
+        atoms.pbc = frame.pbc
+        structures.append(atoms)
+    return structures
 
 
 def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
     """Returns the names in an extxyz file that stand for no label, input, split or tag."""
+    path = Path(path)
     known = {"split", *_complete(keys or {}, ()).values()}
     found: set[str] = set()
-    for text in frame_texts(path):
-        fields = _fields_of(_parse(text, str(path)))
-        found.update(fields.info, fields.arrays)
-        known.update(read_tags(fields.info))
-    # ASE's reader renames a column `charge` to `charges`.
-    return sorted(found - known - ({"charges"} if "charge" in known else set()))
+    for index, block in enumerate(syntax.blocks(read_text(path), path.name)):
+        place = f"{path.name} frame {index} (line {block.line})"
+        header = syntax.parse_header(block.header, place)
+        columns = _columns(header, place)
+        found.update(header, (column.name for column in columns))
+        known.update(read_tags({k: syntax.parse_value(v) for k, v in header.items() if k in TAGS}))
+    return sorted(found - known - {"pbc", "Lattice", "pos", "species", "Z"})
 
 
 def write_frames(path: str | os.PathLike, structures: Sequence[Any]) -> None:
@@ -150,75 +198,62 @@ def _complete(keys: Mapping[str, str], require: Sequence[str]) -> dict[str, str]
     return {**DEFAULT_KEYS, **keys}
 
 
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        return content.decode()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+def _columns(header: dict[str, str], place: str) -> list[syntax.Column]:
+    """Takes the columns of the rows out of a header."""
+    announced = syntax.take(header, "Properties", place)
+    return syntax.parse_columns("species:S:1:pos:R:3" if announced is None else announced, place)
+
+
+def _parse(block: syntax.Block, keys: Iterable[str], place: str) -> _Entry:
+    """Reads a frame; of its header, the values under the keys, the others stay texts."""
+    header = syntax.parse_header(block.header, place)
+    arrays = syntax.parse_rows(block, _columns(header, place), place)
+    lattice, pbc = (syntax.take(header, name, place) for name in ("Lattice", "pbc"))
+    read = {*keys, *TAGS}
+    return _Entry(
+        numbers=_numbers(arrays.pop("species", None), arrays.pop("Z", None), place),
+        positions=arrays.pop("pos"),
+        cell=np.zeros((3, 3)) if lattice is None else syntax.parse_cell(lattice, place),
+        # The extxyz format: a structure with a lattice is periodic unless it says otherwise.
+        pbc=(lattice is not None,) * 3 if pbc is None else syntax.parse_pbc(pbc, place),
+        fields=_Fields(
+            {k: syntax.parse_value(v) if k in read else v for k, v in header.items()}, arrays
+        ),
+    )
+
+
+def _numbers(symbols: np.ndarray | None, numbers: np.ndarray | None, place: str) -> np.ndarray:
+    from ase.data import atomic_numbers
+
+    if symbols is None:
+        assert numbers is not None  # the header announces one of them
+        return numbers
+    found = np.array([atomic_numbers.get(s.capitalize(), 0) for s in symbols], dtype=np.int64)
+    unknown = np.flatnonzero(found == 0)
+    if len(unknown):
+        atom = int(unknown[0])
         raise DataError(
-            f"{path}: gzip data damaged or cut short; copy it again ({error})"
-        ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not text; needed an extxyz file, plain or gzipped") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+            f'{place}: atom {atom} is "{shown(symbols[atom])}", which is no element; give every '
+            "atom its element"
+        )
+    if numbers is not None and np.any(found != numbers):
+        atom = int(np.flatnonzero(found != numbers)[0])
+        raise DataError(
+            f"{place}: atom {atom} is {symbols[atom]} by species and {numbers[atom]} by Z; "
+            "correct one"
+        )
+    return found
 
 
-def _blocks(text: str, name: str) -> Iterator[tuple[int, str]]:
-    """Yields the line number and the text of each frame; blank lines between them are skipped.
-
-    ASE's own scan ends without a word at a blank line, and a frame cut short has no number there.
-    """
-    lines = text.split("\n")
-    start = index = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        place = f"{name} frame {index} (line {start + 1})"
-        atoms = _count(lines[start], place)
-        stop = start + 2 + atoms
-        body = [line for line in lines[start + 2 : stop] if line.strip()]
-        if len(body) < atoms:
-            raise DataError(
-                f"{place}: announces {atoms} atoms, but only {len(body)} lines follow; "
-                "the file is cut short or the count is wrong"
-            )
-        yield start + 1, "\n".join(lines[start:stop]) + "\n"
-        start, index = stop, index + 1
-
-
-def _count(line: str, place: str) -> int:
-    try:
-        atoms = int(line)
-    except ValueError:
-        shown = line.strip()[:40]
-        message = f'{place}: needed the number of atoms, got "{shown}"; is this an extxyz file?'
-        raise DataError(message) from None
-    if atoms < 1:
-        raise DataError(f"{place}: has {atoms} atoms; needed at least one, remove the frame")
-    return atoms
-
-
-def _parse(block: str, place: str) -> Any:
-    from ase.io.extxyz import read_xyz
-
-    try:
-        atoms = next(iter(read_xyz(io.StringIO(block), 0)))
-    except KeyError as error:
-        raise DataError(f"{place}: {error} is not an element; correct the file") from None
-    except (ValueError, TypeError, IndexError, AttributeError, AssertionError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{place}: not readable as extxyz ({reason}); correct the file") from None
-    if np.any(atoms.numbers < 1):
-        atom = int(np.argmin(atoms.numbers))
-        raise DataError(f"{place}: atom {atom} is no element (X); give every atom its element")
-    if not np.all(np.isfinite(atoms.positions)):
-        atom = int(np.argwhere(~np.isfinite(atoms.positions))[0, 0])
-        raise DataError(f"{place}: the position of atom {atom} is not finite; correct the file")
-    return atoms
+def _entry_of(atoms: Any) -> _Entry:
+    pbc = [bool(flag) for flag in atoms.pbc]
+    return _Entry(
+        numbers=np.asarray(atoms.numbers),
+        positions=np.array(atoms.positions, dtype=np.float64),
+        cell=np.array(atoms.cell, dtype=np.float64).reshape(3, 3),
+        pbc=(pbc[0], pbc[1], pbc[2]),
+        fields=_fields_of(atoms),
+    )
 
 
 def _fields_of(atoms: Any) -> _Fields:
@@ -232,27 +267,35 @@ def _fields_of(atoms: Any) -> _Fields:
     return _Fields({**atoms.info, **of_frame}, {**arrays, **of_atoms})
 
 
-def _frame(atoms: Any, fields: _Fields, names: Mapping[str, str], source: str) -> Frame:
+def _frame(entry: _Entry, names: Mapping[str, str], source: str) -> Frame:
+    fields, atoms = entry.fields, len(entry.numbers)
+    given = (*fields.info, *fields.arrays)
+    check_letter_case(given, (*names.values(), "split"), source)
     found = {
-        name: _value(value, name, key, len(atoms), source)
+        name: _value(value, name, key, atoms, source)
         for name, key in names.items()
         if (value := fields.find(key, QUANTITIES[name].axis)) is not None
     }
-    atoms.info = {name: found[name] for name in ("total_charge", "multiplicity") if name in found}
-    if "external_field" in found:
-        atoms.info["external_field"] = found["external_field"]
-    for name in ("formal_charges", "fragment"):
-        atoms.arrays.pop(name, None)
-        if name in found:
-            atoms.arrays[name] = found[name]
-    frame = frame_from_atoms(atoms, source)
-    labels = {name: value for name, value in found.items() if name in LABELS}
-    split = str(fields.info.get("split", ""))
-    given = frozenset(name for name in found if name in INPUTS)
-    tags = read_tags(fields.info)
-    frame = dataclasses.replace(frame, labels=labels, split=split, given=given, tags=tags)
-    _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
-    return frame
+    inputs: dict[str, Any] = {
+        name: float(found[name]) if found[name].ndim == 0 else found[name]
+        for name in INPUTS
+        if name in found
+    }
+    frame = Frame(
+        numbers=entry.numbers,
+        positions=entry.positions,
+        cell=entry.cell,
+        pbc=entry.pbc,
+        labels={name: value for name, value in found.items() if name in READ_LABELS},
+        source=source,
+        split=str(fields.info.get("split", "")),
+        given=frozenset(inputs),
+        tags=read_tags(fields.info),
+        **inputs,
+    )
+    check_frame(frame)
+    labels = with_stress(frame.labels, frame.cell, frame.pbc, source)
+    return dataclasses.replace(frame, labels=labels, numbers=frame.numbers.astype(np.int32))
 
 
 def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarray:
@@ -265,27 +308,21 @@ def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarr
     per_atom = not leading or array.shape[:1] == leading
     if array.dtype.kind not in "iuf" or not per_atom or components not in shapes:
         wanted = " or ".join(str((*leading, *shape)) for shape in shapes.values())
-        got = f"shape {array.shape}" if array.dtype.kind in "iuf" else f'"{value}"'
+        got = f"shape {array.shape}" if array.dtype.kind in "iuf" else f'"{shown(str(value))}"'
         raise DataError(
             f"{source}: {key} has {got}, needed numbers of shape {wanted}; correct it or map "
             f"{name} to another key"
         )
     shaped = array.astype(np.float64).reshape((*leading, *shapes[components]))
-    if not np.all(np.isfinite(shaped)):
-        raise DataError(_not_finite(shaped, key, source, bool(leading)))
-    return shaped[VOIGT] if name == "stress" and shaped.shape == (6,) else shaped
-
-
-def _not_finite(values: np.ndarray, key: str, source: str, per_atom: bool) -> str:
-    first = tuple(np.argwhere(~np.isfinite(np.atleast_1d(values)))[0])
-    of_atom = f" of atom {first[0]}" if per_atom else ""
-    bad = float(np.atleast_1d(values)[first])
-    return f"{source}: {key}{of_atom} is {bad}; correct it, or remove the label from this frame"
+    rows = shaped if leading else shaped[None]
+    check_range(rows, LARGEST, key, atoms_of(source) if leading else structure(source))
+    return shaped[VOIGT] if shaped.shape == (6,) and 6 in shapes else shaped
 
 
 def _check_present(
     name: str,
     key: str,
+    frames: Sequence[Frame],
     fields: Sequence[_Fields],
     file: str,
     everywhere: bool,
@@ -293,7 +330,7 @@ def _check_present(
 ) -> None:
     """Refuses a quantity that is missing: everywhere, or (if required) in some frames."""
     axis = QUANTITIES[name].axis
-    lacking = [i for i, f in enumerate(fields) if f.find(key, axis) is None]
+    lacking = [i for i, f in enumerate(frames) if name not in f.labels and name not in f.given]
     if not lacking or (len(lacking) < len(fields) and not everywhere):
         return
     side = "arrays" if axis == "nodes" else "info"
@@ -301,7 +338,7 @@ def _check_present(
     some = f" (first without it: frame {lacking[0]})" if len(lacking) < len(fields) else ""
     raise DataError(
         f'{_prefix(name, file, where)}"{key}" is in {len(fields) - len(lacking)} of {len(fields)} '
-        f"frames of {file}{some}; {side} there: {', '.join(there) or 'none'}"
+        f"frames of {file}{some}; {side} there: {listed(there)}"
     )
 
 

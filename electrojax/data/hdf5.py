@@ -13,7 +13,6 @@ Layout (format 1), for F structures of N atoms in all:
 - ``predictions/NAME``: likewise, what a model predicts; the reader leaves them aside.
 """
 
-import dataclasses
 import io
 import itertools
 import os
@@ -23,11 +22,23 @@ from typing import Any
 
 import numpy as np
 
+from electrojax.data.hdf5_columns import FLAGS, INTEGERS, NUMBERS, TEXTS, Columns
+from electrojax.data.tags import NUMBERS as TAG_NUMBERS
 from electrojax.data.tags import TAGS, read_tags
-from electrojax.errors import ConfigError, DataError
+from electrojax.data.virial import with_stress
+from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
-from electrojax.system.types import Frame
+from electrojax.system.neighbors import complete_cell
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES, READ_LABELS
+from electrojax.system.types import Frame, boundary_of
+from electrojax.system.validation import (
+    FARTHEST,
+    LARGEST,
+    Place,
+    check_multiplicity,
+    check_numbers,
+    check_range,
+)
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
@@ -49,7 +60,7 @@ def write_hdf5(
 
     Args:
         path: the file.
-        frames: at least one; weights are not stored.
+        frames: at least one.
         predictions: of a model for each frame, by name, in the shapes of labels; or none at all.
 
     Raises:
@@ -98,20 +109,13 @@ def read_hdf5(
 
     Raises:
         ConfigError: if a key was renamed.
-        DataError: if the file is missing, damaged, foreign or empty, a required quantity is not
-            there, or a value has a wrong shape or is not finite.
+        DataError: if the file is missing, damaged, foreign or empty, a data set has another type
+            or shape than declared or lies in another file, a required quantity is not there, or a
+            value is not finite or out of range.
     """
     path = Path(path)
     _refuse_renamed(path.name, keys or {}, where or {})
-    content = _content(path)
-    try:
-        frames = _frames(content, path.name)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise DataError(
-            f"{path}: is damaged ({error}); write it again with electrojax data convert"
-        ) from error
-    if not frames:
-        raise DataError(f"{path}: holds no structures; needed at least one")
+    frames = _content(path)
     for name in require:
         _check_present(name, frames, path.name, where or {})
     return frames
@@ -144,8 +148,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
 def _input(frame: Frame, name: str) -> np.ndarray | None:
     """An input that the structure was given, or that differs from its default."""
     value = getattr(frame, name)
-    default = 1.0 if name == "multiplicity" else 0.0
-    per_atom = INPUTS[name].axis == "nodes"
+    default, per_atom = INPUTS[name].default, INPUTS[name].axis == "nodes"
     there = value is not None and (per_atom or name in frame.given or np.any(value != default))
     return np.asarray(value) if there else None
 
@@ -162,135 +165,205 @@ def _refuse_renamed(file: str, keys: Mapping[str, str], where: Mapping[str, str]
         )
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """Every dataset of the file, by its path inside it."""
+def _content(path: Path) -> list[Frame]:
     import h5py
 
-    found: dict[str, Any] = {}
-
-    def take(name: str, entry: Any) -> None:
-        if isinstance(entry, h5py.Dataset):
-            text = h5py.check_string_dtype(entry.dtype) is not None
-            found[name] = list(entry.asstr()[()]) if text else entry[()]
-
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; check the path")
         with h5py.File(path, "r") as file:
             _check_format(file.attrs, path)
-            file.visititems(take)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the path") from None
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:120]
+            return _frames(Columns.of(file, path), path.name)
+    except DataError:
+        raise
+    # What h5py raises of a damaged file depends on the byte.
+    except (
+        OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError,
+        OverflowError,
+    ) as error:  # fmt: skip
+        reason = shown(" ".join(str(error).split()), 120)
         raise DataError(f"{path}: not readable as HDF5 ({reason}); copy it again") from None
-    return found
 
 
 def _check_format(attributes: Mapping[str, Any], path: Path) -> None:
     written, version = attributes.get("format"), attributes.get("version")
-    if written != FORMAT:
+    if not isinstance(written, str) or written != FORMAT:
         raise DataError(
-            f'{path}: needed HDF5 of format "{FORMAT}", got "{written}"; '
+            f'{path}: needed HDF5 of format "{FORMAT}", got "{shown(str(written))}"; '
             "write it with electrojax data convert"
         )
-    if version != VERSION:
+    if not isinstance(version, int | np.integer) or version != VERSION:
         raise DataError(
-            f"{path}: format version {version}, this version of electrojax reads {VERSION}; "
-            "update electrojax"
+            f"{path}: format version {shown(str(version))}, this version of electrojax reads "
+            f"{VERSION}; update electrojax"
         )
 
 
-def _frames(content: Mapping[str, Any], name: str) -> list[Frame]:
-    offsets = content["offsets"]
-    count = len(offsets) - 1
-    bounds = list(itertools.pairwise(offsets))
-    quantities = {
-        quantity: _values(content, f"{group}/{quantity}", quantity, bounds, name)
-        for group, names in (("labels", LABELS), ("inputs", INPUTS))
-        for quantity in names
-        if f"{group}/{quantity}/present" in content
-    }
-    tags = _tags(content, count)
-    _check_finite(content["positions"], "positions", offsets, name)
-    _check_finite(content["cell"], "cell", range(count + 1), name)
+def _frames(columns: Columns, name: str) -> list[Frame]:
+    offsets = _offsets(columns, name)
+    count, atoms = len(offsets) - 1, int(offsets[-1])
+
+    def structure(row: int) -> tuple[str, int | None]:
+        return f"{name} frame {row}", None
+
+    numbers = columns.read("numbers", INTEGERS, (atoms,))
+    check_numbers(numbers, _atoms(offsets, range(count), name))
+    positions = columns.read("positions", NUMBERS, (atoms, 3)).astype(np.float64)
+    check_range(positions, FARTHEST, "the position", _atoms(offsets, range(count), name))
+    cell = columns.read("cell", NUMBERS, (count, 3, 3)).astype(np.float64)
+    check_range(cell, FARTHEST, "the cell", structure)
+    pbc = _flags(columns, "pbc", (count, 3), name)
+    _check_volumes(cell, pbc, name)
+    numbers = numbers.astype(np.int32)
+    splits = columns.read("split", TEXTS, (count,))
+    labels, inputs = (
+        {
+            quantity: _values(columns, f"{group}/{quantity}", quantity, offsets, name)
+            for quantity in quantities
+            if f"{group}/{quantity}" in columns
+        }
+        for group, quantities in (("labels", READ_LABELS), ("inputs", INPUTS))
+    )
+    for index, value in inputs.get("multiplicity", {}).items():
+        check_multiplicity(float(value), f"{name} frame {index}")
+    tags = _tags(columns, count, name)
     return [
-        dataclasses.replace(
-            _frame(content, i, slice(*bounds[i]), {k: v[i] for k, v in quantities.items()}, name),
-            tags=tags[i],
+        _frame(
+            numbers[a:b], positions[a:b], cell[i], pbc[i], splits[i], tags[i], f"{name} frame {i}",
+            {k: v[i] for k, v in labels.items() if i in v},
+            {k: v[i] for k, v in inputs.items() if i in v},
         )
-        for i in range(count)
-    ]
+        for i, (a, b) in enumerate(itertools.pairwise(offsets.tolist()))
+    ]  # fmt: skip
 
 
-def _tags(content: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+def _offsets(columns: Columns, name: str) -> np.ndarray:
+    """The bounds of the structures in the arrays of atoms: from 0, each with an atom at least."""
+    offsets = columns.read("offsets", INTEGERS, (None,)).astype(np.int64)
+    if len(offsets) < 2:
+        raise DataError(f"{columns.path}: holds no structures; needed at least one")
+    empty = np.flatnonzero((np.diff(offsets) < 1) | (offsets[1:] > offsets[-1]))
+    if offsets[0] != 0 or len(empty):
+        frame = int(empty[0]) if len(empty) else 0
+        raise DataError(f"{name} frame {frame}: has no atoms by its offsets; write the file again")
+    return offsets
+
+
+def _atoms(ends: np.ndarray, frames: Sequence[int], name: str) -> Place:
+    """Returns the places of atoms in a row.
+
+    Args:
+        ends: 0, and where the atoms of each structure end.
+        frames: their numbers in the file.
+        name: of the file.
+    """
+
+    def place(row: int) -> tuple[str, int | None]:
+        index = int(np.searchsorted(ends, row, side="right")) - 1
+        return f"{name} frame {frames[index]}", row - int(ends[index])
+
+    return place
+
+
+def _flags(columns: Columns, path: str, shape: tuple[int, ...], name: str) -> np.ndarray:
+    values = columns.read(path, FLAGS, shape)
+    wrong = np.argwhere((values != 0) & (values != 1))
+    if len(wrong):
+        value = values[tuple(wrong[0])]
+        raise DataError(f"{name} frame {wrong[0, 0]}: {path} is {value}; needed 0 or 1")
+    return values.astype(bool)
+
+
+def _check_volumes(cell: np.ndarray, pbc: np.ndarray, name: str) -> None:
+    """Refuses single periodic axes and periodic vectors without volume, over all structures."""
+    lengths = np.linalg.norm(cell, axis=2)
+    units = np.where(pbc[..., None], cell / np.maximum(lengths, 1e-300)[..., None], 0.0)
+    repeats = pbc.sum(axis=1)
+    spans = np.linalg.svd(units, compute_uv=False)
+    last = np.take_along_axis(spans, np.maximum(repeats - 1, 0)[:, None], axis=1)[:, 0]
+    short = np.any(pbc & (lengths < 1.0), axis=1)
+    for index in np.flatnonzero((repeats == 1) | ((repeats > 0) & ((last < 1e-3) | short))):
+        axes, source = tuple(bool(p) for p in pbc[index]), f"{name} frame {index}"
+        boundary_of((axes[0], axes[1], axes[2]), source)
+        complete_cell(cell[index], (axes[0], axes[1], axes[2]), source)
+
+
+def _tags(columns: Columns, count: int, name: str) -> list[dict[str, Any]]:
     """The tags of every structure."""
-    told: list[dict[str, Any]] = [{} for _ in range(count)]
-    for name in [n for n in TAGS if f"tags/{n}/present" in content]:
-        where = np.flatnonzero(content[f"tags/{name}/present"])
-        for index, value in zip(where, content[f"tags/{name}/values"], strict=True):
-            told[index][name] = value
-    return [read_tags(info) for info in told]
+    found: list[dict[str, Any]] = [{} for _ in range(count)]
+    for tag in [tag for tag in TAGS if f"tags/{tag}" in columns]:
+        where = np.flatnonzero(_flags(columns, f"tags/{tag}/present", (count,), name))
+        size = TAG_NUMBERS.get(tag, 0)
+        shape = (len(where), size) if size > 1 else (len(where),)
+        kinds = NUMBERS if size else TEXTS
+        for index, value in zip(where, columns.read(f"tags/{tag}/values", kinds, shape)):
+            found[index][tag] = value
+    return [read_tags(info) for info in found]
 
 
 def _frame(
-    content: Mapping[str, Any], index: int, atoms: slice, found: Mapping[str, Any], name: str
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    split: str,
+    tags: Mapping[str, Any],
+    source: str,
+    labels: Mapping[str, np.ndarray],
+    given: Mapping[str, np.ndarray],
 ) -> Frame:
-    source = f"{name} frame {index}"
-    numbers, positions = content["numbers"][atoms], content["positions"][atoms]
-    if len(numbers) == 0 or positions.shape != (len(numbers), 3) or np.any(numbers < 1):
-        raise DataError(f"{source}: has no atoms, or atoms without element or position; remove it")
-    given = {k: v for k, v in found.items() if k in INPUTS and v is not None}
     inputs: dict[str, Any] = {k: float(v) if v.ndim == 0 else v for k, v in given.items()}
-    pbc = content["pbc"][index]
-    frame = Frame(
+    axes = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
+    return Frame(
         numbers=numbers,
         positions=positions,
-        cell=content["cell"][index],
-        pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        labels={k: v for k, v in found.items() if k in LABELS and v is not None},
+        cell=cell,
+        pbc=axes,
+        labels=with_stress(labels, cell, axes, source),
         source=source,
-        split=content["split"][index],
+        split=split,
         given=frozenset(given),
+        tags=tags,
         **inputs,
     )
-    _ = frame.boundary  # a single periodic axis is refused here, with the frame's name
-    return frame
 
 
 def _values(
-    content: Mapping[str, Any],
-    path: str,
-    quantity: str,
-    bounds: Sequence[tuple[int, int]],
-    name: str,
-) -> list[np.ndarray | None]:
-    """The values of a quantity by structure, None where it has none."""
-    present, values = content[f"{path}/present"], content[f"{path}/values"]
-    if len(present) != len(bounds):
-        raise ValueError(f"{path}: {len(present)} structures instead of {len(bounds)}")
+    columns: Columns, path: str, quantity: str, offsets: np.ndarray, name: str
+) -> dict[int, np.ndarray]:
+    """The values of a quantity by structure, of those that have it."""
+    count = len(offsets) - 1
+    present = _flags(columns, f"{path}/present", (count,), name)
+    frames = np.flatnonzero(present)
     per_atom = QUANTITIES[quantity].axis == "nodes"
-    sizes = np.array([b - a if per_atom else 1 for a, b in bounds]) * present
-    ends = np.cumsum(sizes)
-    components = RAGGED.get(quantity)
-    shape = QUANTITIES[quantity].shape if components is None else (components,)
-    if values.shape != (ends[-1], *shape):
-        raise ValueError(f"{path}: shape {values.shape} instead of {(int(ends[-1]), *shape)}")
-    _check_finite(values, quantity, [0, *ends], name)
-    kept: Any = iter(content[f"{path}/components"]) if components else None
-    found: list[np.ndarray | None] = []
-    for there, size, end in zip(present, sizes, ends):
-        if not there:
-            found.append(None)
-            continue
-        part = values[end - size : end] if per_atom else values[end - size]
-        found.append(np.asarray(part if kept is None else part[..., : next(kept)]))
+    sizes = np.diff(offsets)[frames] if per_atom else np.ones(len(frames), dtype=np.int64)
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    largest = RAGGED.get(quantity)
+    shape = QUANTITIES[quantity].shape if largest is None else (largest,)
+    values = columns.read(f"{path}/values", NUMBERS, (int(ends[-1]), *shape)).astype(np.float64)
+    place = _atoms(ends, frames.tolist(), name)
+    check_range(values, LARGEST, quantity, place if per_atom else lambda row: (place(row)[0], None))
+    kept = _components(columns, path, quantity, frames, name) if largest else None
+    found = {}
+    for row, frame in enumerate(frames.tolist()):
+        part = values[ends[row] : ends[row + 1]] if per_atom else np.asarray(values[row])
+        found[frame] = part if kept is None else part[..., : kept[row]]
     return found
 
 
-def _check_finite(values: np.ndarray, what: str, offsets: Any, name: str) -> None:
-    bad = np.flatnonzero(~np.all(np.isfinite(values.reshape(len(values), -1)), axis=1))
-    if bad.size:
-        frame = int(np.searchsorted(np.asarray(offsets), bad[0], side="right")) - 1
-        raise DataError(f"{name} frame {frame}: {what} is not finite; correct it or remove it")
+def _components(
+    columns: Columns, path: str, quantity: str, frames: np.ndarray, name: str
+) -> list[int]:
+    """How many components each structure has of a quantity."""
+    kept = columns.read(f"{path}/components", INTEGERS, (len(frames),)).tolist()
+    allowed = QUANTITIES[quantity].components
+    for frame, number in zip(frames, kept):
+        if number not in allowed:
+            raise DataError(
+                f"{name} frame {frame}: {quantity} has {number} components; needed "
+                f"{' or '.join(map(str, allowed))}"
+            )
+    return kept
 
 
 def _check_present(name: str, frames: Sequence[Frame], file: str, where: Mapping[str, str]) -> None:
@@ -303,5 +376,5 @@ def _check_present(name: str, frames: Sequence[Frame], file: str, where: Mapping
     first = f" (first without it: frame {lacking[0]})" if len(lacking) < len(frames) else ""
     raise DataError(
         f'{prefix}"{name}" is in {len(frames) - len(lacking)} of {len(frames)} frames of '
-        f"{file}{first}; there: {', '.join(there) or 'none'}"
+        f"{file}{first}; there: {listed(there)}"
     )

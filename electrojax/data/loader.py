@@ -11,17 +11,13 @@ import numpy as np
 
 from electrojax.data.planning import BatchPlan, Bucket, Room, batch_count, plan_buckets, size_of
 from electrojax.data.statistics import relative_energy
-from electrojax.errors import DataError
 from electrojax.system.batching import Sample, collate
-from electrojax.system.types import Batch, Frame, Statistics, System
+from electrojax.system.types import Batch, Frame, Statistics
 
 __all__ = ["BatchPlan", "Loader", "plan_buckets", "prepare"]
 
 PREFETCH = 2
 """Batches that are kept ready."""
-
-CLOSEST = 0.1
-"""Å; no bond is this short, so atoms closer than this are an error of the file."""
 
 T = TypeVar("T")
 
@@ -47,23 +43,7 @@ def _sample(frame: Frame, statistics: Statistics, build: Callable[[Frame], Sampl
     labels = dict(frame.labels)
     if "energy" in labels:
         labels["energy"] = np.array(relative_energy(frame, statistics))
-    sample = build(dataclasses.replace(frame, labels=labels))
-    _check_distances(sample.system, frame.source)
-    return sample
-
-
-def _check_distances(system: System, source: str) -> None:
-    positions, senders = np.asarray(system.positions), np.asarray(system.senders)
-    receivers, cell = np.asarray(system.receivers), np.asarray(system.cell)[0]
-    vectors = positions[receivers] - positions[senders] + np.asarray(system.shifts) @ cell
-    distances = np.linalg.norm(vectors, axis=1)
-    if len(distances) and distances.min() < CLOSEST:
-        edge = int(distances.argmin())
-        pair = sorted((int(senders[edge]), int(receivers[edge])))
-        raise DataError(
-            f"{source}: atoms {pair[0]} and {pair[1]} are {distances[edge]:.3g} Å apart; needed at "
-            f"least {CLOSEST} Å: correct the file, or its cell and pbc"
-        )
+    return build(dataclasses.replace(frame, labels=labels))
 
 
 class Loader:

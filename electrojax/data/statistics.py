@@ -23,6 +23,9 @@ RANK_TOLERANCE = 1e-8
 SMALLEST_SCALE = 1e-6
 """eV; a smaller scale of the energies is rounding, and 1 eV is used."""
 
+SAME_ENERGY = 1e-6
+"""eV; two energies of one atom that are closer are one."""
+
 Mode = Literal["least_squares", "given"]
 
 
@@ -77,6 +80,47 @@ def fit_statistics(
         energy_shift=float(left.mean()) if labelled else 0.0,
         undetermined=tuple(tuple(float(n) for n in row) for row in free),
     )
+
+
+def isolated_energies(
+    file: Sequence[Frame], frames: Sequence[Frame], given: Mapping[str, float]
+) -> dict[str, float]:
+    """Returns the energies of isolated atoms by symbol, in eV, from the frames that hold one.
+
+    Such a frame has one atom, an open boundary, no charge, no external field and an energy.
+
+    Args:
+        file: where to look for them.
+        frames: the training set, whose elements need an energy.
+        given: further energies by symbol, in eV.
+
+    Raises:
+        DataError: for an element without an energy, or with two.
+    """
+    found = {symbol: (energy, "atom_energies.given") for symbol, energy in given.items()}
+    for frame in file:
+        if not _isolated_atom(frame):
+            continue
+        (symbol,), energy = symbols(frame.numbers.tolist()), float(frame.labels["energy"])
+        known, place = found.setdefault(symbol, (energy, frame.source))
+        if abs(energy - known) > SAME_ENERGY:
+            raise DataError(
+                f"two energies for one {symbol} atom: {known} eV ({place}) and {energy} eV "
+                f"({frame.source}); remove one"
+            )
+    needed = symbols(np.unique(np.concatenate([f.numbers for f in frames])).tolist())
+    if lacking := [symbol for symbol in needed if symbol not in found]:
+        raise DataError(
+            f"no isolated atom of {', '.join(lacking)} in the training file: needed a frame of one "
+            "neutral atom with an energy and pbc F F F; add it, or its energy to "
+            "atom_energies.given, or use mode: least_squares"
+        )
+    return {symbol: energy for symbol, (energy, _) in found.items()}
+
+
+def _isolated_atom(frame: Frame) -> bool:
+    alone = len(frame.numbers) == 1 and frame.boundary == "open" and "energy" in frame.labels
+    return alone and frame.total_charge == 0 and not np.any(frame.external_field)
 
 
 def relative_energy(frame: Frame, statistics: Statistics) -> float:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
@@ -126,8 +127,15 @@ def receivers(
 class CoulombEngine(Protocol):
     """A way to sum Coulomb interactions under one boundary: frozen, hashable, static under jit."""
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> CoulombOperator:
-        """Returns the operator for a batch, multipoles up to l_max and the width σ in Å."""
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> CoulombOperator:
+        """Returns the operator for multipoles at sites; those of a batch are its atoms.
+
+        Args:
+            sites: places of the multipoles.
+            l_max: their highest order.
+            width: σ in Å, one number or [S]. A plain number makes the faster program, and one set
+                of sites may be summed with several widths, so that they are not part of it.
+        """
         ...
 
     def k_box(

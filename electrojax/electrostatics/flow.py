@@ -23,9 +23,9 @@ from electrojax.typing import Array
 STEEPNESS = 2.0
 """Of the weights: they fade well before the cutoff, so that a last bond breaks gently."""
 LEAK = 1.0e-5
-"""Conductance from every atom to a common ground, in units of a short edge's: it decides gently
-what a bond still carries that is about to break. Larger, it would shorten the coordinates of
-loosely bound parts; smaller, single precision would not resolve the forces on charged parts."""
+"""Small leak to ground (1e-5 of a short edge). It keeps the linear system regular and lets the flow
+over a breaking bond go to zero smoothly. Larger, it would shorten the coordinates of loosely bound
+parts; smaller, single precision would not resolve the forces on charged parts."""
 MAX_ITERATIONS = 1000
 LinearMap = Callable[[Array], Array]
 
@@ -65,12 +65,14 @@ def flow_coordinates(system: System, cutoff: float, direction: Array) -> Array:
     vectors = edge_vectors(system)
     weights = edge_weights(vectors, cutoff)
     along = jnp.sum(direction[system.node_graph][system.receivers] * vectors, axis=-1)
+    # Normal equations L x = Σ_e w_e r_e·d, with L the weighted Laplacian and a leak.
     driven = at_receivers(weights * jnp.where(weights > 0, along, 0.0), system)
     diagonal = at_receivers(weights, system) + LEAK
 
     def conductance(x: Array) -> Array:
         return diagonal * x - at_receivers(weights * x[system.senders], system)
 
+    # Jacobi: the diagonal varies by orders of magnitude where bonds break.
     space, scale = atom_space(system), jax.lax.stop_gradient(diagonal)[:, None]
 
     def size(residual: Array) -> Array:

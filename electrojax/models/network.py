@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombEngine, Engines, engines_for
 from electrojax.electrostatics.density import dipole
-from electrojax.models.prediction import Prediction, has_spin, spin_multipoles
+from electrojax.models.prediction import Prediction, spin_multipoles
 from electrojax.models.responses import field_responses
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import on_device
@@ -41,7 +42,7 @@ class PotentialNetwork(nn.Module):
     """
 
     backbone: nn.Module
-    solver: nn.Module
+    solver: ChargeSolver
     statistics: Statistics
     engines: Engines = dataclasses.field(default_factory=engines_for)
     matmul_precision: str = MATMUL_PRECISIONS[0]
@@ -52,7 +53,7 @@ class PotentialNetwork(nn.Module):
     ) -> tuple[dict[str, Array], ChargeState]:
         """Returns the energy terms [G] in eV by name, and the charge state."""
         with jax.default_matmul_precision(self.matmul_precision):
-            return self._evaluate(system, guess)
+            return self._evaluate(on_device(system), guess)
 
     def _evaluate(
         self, system: System, guess: ChargeGuess | None
@@ -69,7 +70,7 @@ class PotentialNetwork(nn.Module):
     def _charges(
         self, features: Features, system: System, guess: ChargeGuess | None
     ) -> ChargeState:
-        coulomb = None
+        coulomb: Any = None
         if self.solver.uses_coulomb:
             coulomb = self.engine(system.boundary).prepare(
                 system, self.solver.l_max, self.solver.width
@@ -129,7 +130,7 @@ def _predict(
         energy = jnp.sum(jnp.stack(list(energies.values())), axis=0)
         return jnp.sum(energy), (energy, energies, state)
 
-    gap = LEGENDRE_GAP in getattr(network.solver, "diagnostics", ())
+    gap = LEGENDRE_GAP in network.solver.diagnostics
     inputs = (0, 1, *((2,) if system.boundary != "open" else ()), *((3,) if gap else ()))
     gradient = jax.grad(total, inputs, has_aux=True)
     found, (energy, energies, state) = gradient(positions, field, strain, charge)
@@ -149,7 +150,7 @@ def _predict(
         responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
         fermi_level=state.fermi_level,
         chemical_potential=state.chemical_potential,
-        spin_multipoles=spin_multipoles(state, has_spin(network.solver)),
+        spin_multipoles=spin_multipoles(state, network.solver.has_spin),
         report=state.report,
         diagnostics={**state.diagnostics, **levels},
     )

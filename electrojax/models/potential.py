@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from flax.core import FrozenDict
@@ -29,10 +28,12 @@ from electrojax.models.responses import (
     check_responses,
     labelled_responses,
 )
-from electrojax.nn.base import BACKBONES
-from electrojax.solvers.base import SOLVERS, check_frame
+from electrojax.nn.base import BACKBONE_KINDS
+from electrojax.plugins import Classes, KindTable
+from electrojax.solvers.base import check_frame
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess
+from electrojax.solvers.table import SOLVER_KINDS
 from electrojax.system.batching import CoulombPlan, Sample, build_sample
 from electrojax.system.composition import check_determined
 from electrojax.system.neighbors import complete_cell
@@ -83,8 +84,8 @@ class Potential:
     def provides(self) -> tuple[str, ...]:
         """The labels that this model predicts."""
         solver = self.network.solver
-        told = getattr(solver, "diagnostics", ())
-        return (*ALWAYS, *solver.provides, *self.responses, *told)
+        predicted = (*solver.provides, *self.responses, *solver.diagnostics)
+        return (*ALWAYS, *predicted)
 
     def responding(self, responses: Sequence[str]) -> "Potential":
         """Returns the potential that also predicts ``born_charges`` or ``polarizability``.
@@ -113,8 +114,8 @@ class Potential:
         The Legendre gap, which costs nothing, is always among it.
         """
         wanted = (*names, LEGENDRE_GAP)
-        told = tuple(n for n in getattr(self.network.solver, "diagnoses", ()) if n in wanted)
-        return self.solving(diagnostics=told) if told else self
+        known = self.network.solver.diagnoses
+        return self.solving(diagnostics=tuple(name for name in known if name in wanted))
 
     def tuned(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential with its Coulomb engines chosen and tuned for these structures.
@@ -124,12 +125,11 @@ class Potential:
         solver, engines = self.network.solver, self.network.engines
         if not solver.uses_coulomb:
             return self
-        receivers = getattr(solver, "uses_receivers", False)
         boundaries: tuple[Boundary, ...] = ("periodic", "slab")
         for boundary in boundaries:
             sizes = self._sizes(frames, boundary)
             if sizes:
-                shared = (_spread(sizes), solver.width, solver.l_max, receivers)
+                shared = (_spread(sizes), solver.width, solver.l_max, solver.uses_receivers)
                 chosen = shared_engine(engines.of(boundary), self.method, *shared)
                 engines = dataclasses.replace(engines, **{boundary: chosen})
         return dataclasses.replace(self, network=self.network.clone(engines=engines))
@@ -265,7 +265,11 @@ class Potential:
 
 
 def assemble(
-    config: Mapping[str, Any], statistics: Statistics, precision: str, params: Params = None
+    config: Mapping[str, Any],
+    statistics: Statistics,
+    precision: str,
+    params: Params = None,
+    named: Classes | None = None,
 ) -> Potential:
     """Returns the potential that a complete ``model`` section describes.
 
@@ -275,22 +279,24 @@ def assemble(
         statistics: what was fitted to the training data.
         precision: ``float32`` or ``float64``.
         params: trained parameters, if there are any yet.
+        named: classes of kinds that the caller gives; else they are electrojax's own, or those of
+            installed packages.
 
     Raises:
         ConfigError: for a kind or an option that does not exist.
     """
     backbone = _construct(
-        BACKBONES,
-        "model.backbone",
+        BACKBONE_KINDS,
         config["backbone"],
+        named,
         num_species=len(statistics.numbers),
         average_neighbors=statistics.average_neighbors,
     )
     density = config["density"]
     solver = _construct(
-        SOLVERS,
-        "model.solver",
+        SOLVER_KINDS,
         config["solver"],
+        named,
         l_max=density["l_max"],
         width=density["width"],
         cutoff=config["backbone"]["cutoff"],
@@ -318,15 +324,17 @@ def _hashable(value: Any) -> Any:
 
 
 def _construct(
-    table: Mapping[str, type[nn.Module]], where: str, options: Mapping[str, Any], **runtime: Any
-) -> nn.Module:
-    kind = options["kind"]
-    if kind not in table:
-        raise ConfigError(f'{where}.kind: "{kind}" does not exist; choose from {sorted(table)}')
+    table: KindTable, options: Mapping[str, Any], named: Classes | None, **runtime: Any
+) -> Any:
+    kind, where = options["kind"], f"model.{table.trade}"
+    try:
+        module = table.find(kind, named)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.kind: {error}") from error
     chosen = {k: _hashable(v) for k, v in options.items() if k != "kind"}
-    fields = {field.name for field in dataclasses.fields(table[kind])}
+    fields = {field.name for field in dataclasses.fields(module)}
     runtime = {name: value for name, value in runtime.items() if name in fields}
     try:
-        return table[kind](**chosen, **runtime)
+        return module(**chosen, **runtime)
     except TypeError as error:
         raise ConfigError(f"{where}: {error} (kind {kind})") from error

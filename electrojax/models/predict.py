@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from electrojax.electrostatics.coulomb import method_name
+from electrojax.errors import DataError
 from electrojax.models.network import Params, PotentialNetwork, predict_system
 from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
@@ -79,16 +80,25 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
         A :class:`StructurePrediction`, or a list of them in the order of the input.
 
     Raises:
-        DataError: for an unknown element, a boundary that the model cannot treat, or positions
-            that are not finite; for responses of a solver that feels no field.
+        DataError: for what is no ``ase.Atoms``, an unknown element, a boundary that the model
+            cannot treat, positions or a cell that are not finite, or atoms on top of each other;
+            for responses of a solver that feels no field.
         ConfigError: for a response that does not exist.
     """
     model = model.responding(responses) if responses else model
     single = hasattr(structures, "positions")
-    listed = [structures] if single else list(structures)
+    listed = [structures] if single else _listed(structures)
     frames = [frame_from_atoms(a, f"structure {i}") for i, a in enumerate(listed)]
     predictions = predict_frames(model, frames)
     return predictions[0] if single else predictions
+
+
+def _listed(structures: Any) -> list[Any]:
+    if not isinstance(structures, Iterable):
+        raise DataError(
+            f"structures: needed ase.Atoms or a sequence of them, got {type(structures).__name__}"
+        )
+    return list(structures)
 
 
 def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructurePrediction]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
@@ -68,11 +67,6 @@ class Prediction:
         """Returns the prediction of a quantity by its name, [N, ...] or [G, ...]."""
         found = {**self.responses, **self.diagnostics}
         return found[name] if name in found else getattr(self, name)
-
-
-def has_spin(solver: nn.Module) -> bool:
-    """Returns whether a charge solver's two channels are electrons with spin up and down."""
-    return bool(getattr(solver, "spin", False))
 
 
 def spin_multipoles(state: ChargeState, spin: bool) -> Array:

@@ -8,11 +8,11 @@ Rev. B 55, 10355 (1997)).
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from electrojax.errors import ConfigError, DataError
+from electrojax.solvers.base import ChargeSolver
 from electrojax.system.quantities import RESPONSES
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array
@@ -88,10 +88,10 @@ def field_responses(
     return {name: found[name] for name in names}
 
 
-def labelled_responses(solver: nn.Module, frames: Sequence[Frame]) -> tuple[str, ...]:
+def labelled_responses(solver: ChargeSolver, frames: Sequence[Frame]) -> tuple[str, ...]:
     """Returns the responses that some structure has a label of and the solver gives for all."""
-    able = getattr(solver, "field_boundaries", ("open",))
-    if not all(frame.boundary in able for frame in frames):
+    felt = solver.field_boundaries
+    if not all(frame.boundary in felt for frame in frames):
         return ()
     return tuple(name for name in RESPONSES if any(name in frame.labels for frame in frames))
 
@@ -108,15 +108,15 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in RESPONSES if name in names)
 
 
-def check_responses(names: Sequence[str], solver: nn.Module, kind: str, frame: Frame) -> None:
+def check_responses(names: Sequence[str], solver: ChargeSolver, kind: str, frame: Frame) -> None:
     """Checks on the host that a solver answers to a field with a frame's boundary.
 
     Raises:
         DataError: if it does not, so that a response would be zero without meaning it.
     """
-    able = getattr(solver, "field_boundaries", ("open",))
-    if names and frame.boundary not in able:
+    felt = solver.field_boundaries
+    if names and frame.boundary not in felt:
         raise DataError(
             f"{frame.source}: {' and '.join(names)} need a solver that feels a field with boundary "
-            f"{frame.boundary}; {kind} feels one with {', '.join(able) or 'none'}"
+            f"{frame.boundary}; {kind} feels one with {', '.join(felt) or 'none'}"
         )

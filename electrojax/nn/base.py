@@ -1,5 +1,7 @@
 """The contract of a backbone and the table of backbones."""
 
+import dataclasses
+import inspect
 from typing import Protocol
 
 import flax.linen as nn
@@ -7,6 +9,7 @@ import flax.linen as nn
 from electrojax.nn.features import Features
 from electrojax.nn.light import Light
 from electrojax.nn.mace import Mace
+from electrojax.plugins import KindTable
 from electrojax.system.types import System
 from electrojax.typing import Array
 
@@ -38,3 +41,16 @@ class Backbone(Protocol):
 
 BACKBONES: dict[str, type[nn.Module]] = {"mace": Mace, "light": Light}
 """Name in the configuration file and class of every backbone."""
+
+
+def _misfit(module: type) -> str:
+    if not issubclass(module, nn.Module):
+        return "it is not a Flax module"
+    if "cutoff" not in {field.name for field in dataclasses.fields(module)}:
+        return "it has no field cutoff"
+    arguments = list(inspect.signature(module.__call__).parameters)[1:]
+    return "" if len(arguments) == 3 else "its __call__ does not take (system, species, vectors)"
+
+
+BACKBONE_KINDS = KindTable("backbone", BACKBONES, _misfit)
+"""These and the entry points ``electrojax.backbones`` of other packages."""

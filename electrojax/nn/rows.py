@@ -96,10 +96,9 @@ def summed_products(y: Array, features: Array) -> Array:
 def in_chunks(function: Callable[..., Any], rows: int, *arguments: Array | None) -> Any:
     """Returns a function of rows [R, ...], evaluated for a number of rows at a time.
 
-    What it makes on the way is made again for derivatives, so that memory holds one chunk of it;
-    so it is for derivatives of derivatives, which need a checkpoint of their own: the first one is
-    used up by the first. What it uses beside its arguments, such as features of atoms, is
-    differentiated too.
+    Intermediates are recomputed in the backward pass, so memory holds one chunk. Second derivatives
+    need a second checkpoint. What the function uses beside its arguments, such as features of
+    atoms, is differentiated too.
 
     Args:
         function: from arrays [r, ...] to arrays [r, ...], row by row.

@@ -98,11 +98,13 @@ def conjugate_gradient(
     def advance(state: KrylovState) -> KrylovState:
         image = matrix(state.direction)
         curvature = space.inner(state.direction, image)
+        # Hestenes and Stiefel, eq. 3:1b: α = ⟨r, M⁻¹r⟩/⟨d, A d⟩, zero for frozen structures.
         length = _ratio(state.product, curvature, state.active)
         x = state.x + space.scaled(length, state.direction)
         residual = state.residual - space.scaled(length, image)
         refined = precondition(residual)
         product = space.inner(residual, refined)
+        # β = ⟨r', M⁻¹r'⟩/⟨r, M⁻¹r⟩ keeps the next direction A-conjugate to this one.
         kept = _ratio(product, state.product, state.active)
         direction = refined + space.scaled(kept, state.direction)
         # A direction without curvature is all rounding: nothing more can be gained.

@@ -28,6 +28,7 @@ def cholesky_solve(
         rhs: b [N, M].
     """
     basis, absent = elimination(constraint, layout, rhs.shape[1])
+    # ZᵀHZ y = Zᵀb, with 1 on the diagonal of columns that are not there.
     reduced = jnp.swapaxes(basis, 1, 2) @ dense_matrix(curvature, layout, rhs) @ basis
     reduced = reduced + jnp.einsum(
         "gi,ij->gij", absent, jnp.eye(absent.shape[1], dtype=absent.dtype)
@@ -54,6 +55,7 @@ def dense_matrix(curvature: Callable[[Array], Array], layout: GraphLayout, like:
         one = jnp.broadcast_to(unit, (*layout.mask.shape, components))
         return layout.dense(curvature(layout.nodes(one)))
 
+    # One product with H per place and component, for all structures at once.
     columns = jax.vmap(column)(units)
     return jnp.moveaxis(columns.reshape(columns.shape[0], columns.shape[1], -1), 0, 2)
 
@@ -77,6 +79,7 @@ def elimination(
     grouped = layout.dense(constraint.group < size)
     one = jnp.ones((), constraint.total.dtype)
     source = (place[:, :, None] == slots) & (grouped[:, :, None])
+    # Column b: +1 at atom b, −1 at the first atom of its group.
     moved = jnp.eye(slots.shape[0], dtype=one.dtype) - jnp.swapaxes(source, 1, 2) * one
     kept = layout.mask & ~(grouped & (place == slots))
     charges = moved * kept[:, None, :]

@@ -96,10 +96,12 @@ def balanced(problem: Any, multipoles: Array, levels: Array) -> tuple[Array, Arr
     image, slope = jax.jvp(
         lambda x: problem.update(multipoles, x), (levels,), (jnp.ones_like(levels),)
     )
+    # Charge that F(p, μ) lacks, then what one eV/e of μ brings at fixed p.
     missing = jnp.where(constraint.count > 0, constraint.total - constraint.sums(image), 0.0)
     bare = constraint.sums(slope)
     usable = jnp.abs(bare) > 1e-6 * jnp.maximum(constraint.count, 1)
     shift = jnp.where(usable, missing / jnp.where(usable, bare, 1.0), 0.0)
+    # F(p, μ + δ) to first order; what is left of the charge is spread evenly.
     image = image + slope * constraint.spread(shift, image)[:, :1]
     image = constraint.satisfied(image, constraint.total)
     return image, levels + shift, problem.space.largest(constraint.spread(missing, image))
@@ -146,7 +148,7 @@ def joined(multipoles: Array, levels: Array) -> Array:
     """Returns multipoles [N, M] and levels [N] of each group as one array [N, M + 1].
 
     A group is indexed by an atom of its own structure, so that norms per structure hold for both;
-    and a transposed solve must not know a part of its right-hand side.
+    and the transpose rule of custom_linear_solve fails if part of a right-hand side is a constant.
     """
     return jnp.concatenate([multipoles, levels[:, None]], axis=1)
 
@@ -177,6 +179,7 @@ def bordered_solve(
         tolerance: [G] e, of the norm of the residual; None for one near rounding.
         transposed: whether it is the transpose.
     """
+    # Unknowns in units of charge (Å^l) and of 10 eV/e, equations in charges: entries of one size.
     unit = jnp.full(1, _LEVEL, rhs.dtype)
     right = jnp.concatenate([problem.scale.astype(rhs.dtype), unit])
     left = 1.0 / right.at[-1].set(1.0)
@@ -259,6 +262,7 @@ def _self_consistent_jvp(
     def conditions(problem: Any) -> tuple[Array, Array]:
         return problem.update(multipoles, levels), problem.constraint.total
 
+    # Implicit function theorem: (1 − J) dp − b dμ = ∂F/∂x dx at the fixed point, Σ dq = dQ.
     moved, totals = jax.jvp(conditions, (primals[2],), (tangents[2],))[1]
     totals = jnp.where(constraint.count > 0, totals, 0.0)
     return (multipoles, levels), response(primals[2], multipoles, levels, moved, totals)
@@ -275,6 +279,7 @@ def concluded(
     found = jnp.where(jnp.isfinite(found), found, 0.0)
     levels = jnp.where(jnp.isfinite(levels), levels, 0.0)
     found = frozen.constraint.satisfied(found, frozen.constraint.total)
+    # One application of F more: the report holds for the density that is returned.
     left = size(frozen, residual(frozen, found, levels)[:, :-1])
     converged = left <= 2.0 * reachable(frozen, found, tolerance)
     found, levels = self_consistent(found, levels, problem)

@@ -81,6 +81,7 @@ def gmres(
             lambda y: matrix(precondition(y)), residual, space, limit, active, steps, max_steps
         )
         change = precondition(change)
+        # The true residual: that of the rotations drifts from it by rounding.
         refined = residual - matrix(change)
         before, after = norm(space, residual), norm(space, refined)
         better = active & (after < before)  # false for NaN
@@ -115,6 +116,7 @@ def _cycle(
         return jnp.any(state.active) & more
 
     end = jax.lax.while_loop(unfinished, lambda s: _extended(matrix, s, space, limit), start)
+    # min |β e_1 − H y| is a triangular problem after the rotations (Saad and Schultz, section 3).
     weights = jax.scipy.linalg.solve_triangular(end.triangle, end.target[:, :size, None])
     return _combined(end.basis[:size], weights[..., 0], space), end.steps
 
@@ -142,8 +144,10 @@ def _extended(
     j, active = state.column, state.active
     image, projections = _orthogonalised(matrix(state.basis[j]), state.basis, space)
     length = norm(space, image)
+    # Column j of the Hessenberg matrix: ⟨v_i, A v_j⟩, and the norm of the rest below the diagonal.
     column = projections.at[:, j + 1].set(length)
     column = jnp.einsum("gab,gb->ga", state.rotations, column)
+    # The plane rotation that takes the entry below the diagonal to zero.
     radius = jnp.hypot(column[:, j], column[:, j + 1])
     usable = active & (radius > 0)
     inverse = _inverse(radius, usable)
@@ -159,6 +163,7 @@ def _extended(
         .at[:, j]
         .set(jnp.where(usable | ~active, cosine * here, 0.0))
     )
+    # The next entry of the rotated right-hand side is the norm of the residual.
     going = usable & (jnp.abs(sine * here) > limit)
     following = space.scaled(_inverse(length, going), image)
     return ArnoldiState(

@@ -1,4 +1,7 @@
-"""Ways to a fixed point: linear mixing, Anderson mixing, Newton with Krylov solves."""
+"""Ways to a fixed point: linear mixing, Anderson mixing, Newton with Krylov solves.
+
+Newton's method of convex energies is :mod:`electrojax.numerics.newton`, which says why it is apart.
+"""
 
 from typing import Any
 
@@ -120,6 +123,7 @@ def _mixed_once(
     rows = problem.space.scaled(going.astype(left.dtype), jnp.ones_like(left[:, :1])) > 0
     changes, images = state.changes, state.images
     if len(changes):
+        # The oldest difference makes room for that of the last update.
         place = (state.count - 1) % len(changes)
         known = rows & (state.count > 0)
         moved = jnp.where(known, state.multipoles - state.before, 0.0)
@@ -127,6 +131,7 @@ def _mixed_once(
         images = images.at[place].set(jnp.where(known, left - state.residual, 0.0))
     step = fraction * left
     if len(changes):
+        # γ minimises |r − ΔR γ|; the step is α r − (ΔP + α ΔR) γ (Fang and Saad, eq. 11).
         weights = _least_squares(images, left, problem.space)
         per_atom = weights.at[problem.space.graph].get(mode="fill", fill_value=0)
         step = step - jnp.einsum("nk,knm->nm", per_atom, changes + fraction * images)
@@ -148,6 +153,7 @@ def _mixed_once(
 def _least_squares(images: Array, left: Array, space: Space) -> Array:
     """(ΔRᵀΔR)⁻¹ ΔRᵀ r of every structure [G, K], with a little of the trace on the diagonal."""
     inner = jax.vmap(space.inner, (0, None), 1)
+    # Normal equations of a few columns per structure; their condition is bounded by the damping.
     gram = jax.vmap(inner, (None, 0), 2)(images, images)
     trace = jnp.trace(gram, axis1=1, axis2=2)[:, None, None]
     damped = gram + (jnp.finfo(left.dtype).eps * trace + jnp.where(trace > 0, 0.0, 1.0)) * jnp.eye(
@@ -235,9 +241,11 @@ def _newton_step(problem: Any, state: NewtonState, limit: Array) -> NewtonState:
     def too_long(trial: Trial) -> Array:
         return jnp.any(~(trial.size < state.size) & state.active) & (trial.count < _HALVINGS)
 
+    # The first trial halves this, so that it is the whole step.
     doubled = 2.0 * state.active.astype(change.dtype)
     start = Trial(doubled, state.residual, jnp.full_like(doubled, jnp.inf), state.count * 0)
     trial = jax.lax.while_loop(too_long, shorter, start)
+    # A structure that no length improves stops where it is.
     better = state.active & (trial.size < state.size)
     rows = problem.space.scaled(better.astype(change.dtype), jnp.ones_like(change)) > 0
     length = jnp.where(better, trial.length, 0.0)

@@ -1,4 +1,11 @@
-"""Newton's method with conjugate gradients, for convex energies of the density."""
+"""Newton's method with conjugate gradients, for convex energies of the density.
+
+Not one driver with :func:`electrojax.numerics.mixing.newton_krylov`: here the step solves a
+symmetric definite system at fixed charge, and its length follows from the slope of the energy along
+it; there density and level are solved for together by GMRES, and the residual itself must fall.
+What they share, a loop until no structure is active, is three lines, and a driver would take
+direction, length, acceptance and size of the residual as arguments.
+"""
 
 from typing import Any
 
@@ -21,7 +28,7 @@ two digits, and few products are wasted far from it (R. S. Dembo, S. C. Eisensta
 SIAM J. Numer. Anal. 19, 400 (1982))."""
 
 _SLOPE = 0.9
-"""A step is short enough when the slope along it has turned by less than this fraction."""
+"""Accept a step t d if g(p + t d)·d <= 0.9 |g(p)·d|; otherwise halve t."""
 
 _HALVINGS = 12
 
@@ -85,6 +92,7 @@ def _direction(
 ) -> tuple[Array, Array]:
     """The Newton step [N, M], zero for converged structures, and its products [G]."""
     active = jnp.asarray(state.active, state.gradient.dtype)
+    # H d = −g on changes that keep the charges; frozen structures have no right-hand side.
     rhs = -problem.space.scaled(active, state.gradient)
     target = jnp.maximum(_FORCING * problem.size(rhs), 0.5 * limit)
     zero = jnp.zeros_like(problem.constraint.total)
@@ -93,6 +101,7 @@ def _direction(
 
 def _length(problem: VariationalProblem, state: NewtonState, direction: Array) -> Array:
     """The step length at every atom [N, 1]."""
+    # g(p)·d is negative, since d is a descent direction of a convex energy.
     before = problem.space.inner(state.gradient, direction)
 
     def too_long(length: Array) -> Array:

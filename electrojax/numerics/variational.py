@@ -61,7 +61,7 @@ class VariationalProblem(Protocol):
         ...
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
-        """Returns (∂g/∂p) v [N, M]; padding rows give v."""
+        """Returns (∂g/∂p) v [N, M]; on padding rows the curvature is the identity."""
         ...
 
     def precondition(self, multipoles: Array) -> Callable[[Array], Array]:
@@ -69,8 +69,10 @@ class VariationalProblem(Protocol):
         ...
 
     def size(self, residual: Array) -> Array:
-        """Returns how far a gradient [N, M] is from zero, [G] e: the largest change of a charge
-        that would mend it atom by atom (multipoles divided by width^l)."""
+        """Returns a residual [N, M] as a charge error per structure [G], in e.
+
+        max_i |r_i| over the diagonal of the curvature, multipoles divided by width^l.
+        """
         ...
 
 
@@ -142,6 +144,7 @@ def linear_solve(
     """
     constraint = problem.constraint
     precondition = problem.precondition(multipoles)
+    # v = v_c + w with C v_c = c; then Π H w = Π (b − H v_c) in the space C w = 0, Π its projection.
     start = constraint.satisfied(jnp.zeros_like(rhs), totals)
     lacking = constraint.projected(rhs - problem.curvature(multipoles, start))
     if problem.dense:
@@ -172,7 +175,8 @@ def response(problem: Any, multipoles: Array, rhs: Array, totals: Array) -> Arra
     constraint = problem.constraint
     empty = constraint.count == 0
 
-    # One vector, since a transposed solve must not know a part of its right-hand side.
+    # Pack v and the multipliers into one vector: the transpose rule of custom_linear_solve fails if
+    # part of the right-hand side is a constant.
     def joined(v: Array, multipliers: Array) -> Array:
         return jnp.concatenate([v.ravel(), multipliers])
 
@@ -187,6 +191,7 @@ def response(problem: Any, multipoles: Array, rhs: Array, totals: Array) -> Arra
     def solve(_: Any, right: Array) -> Array:
         b, c = parts(right)
         v, _ = linear_solve(problem, multipoles, b, jnp.where(empty, 0.0, c))
+        # λ from what Π takes away: b − H v is the same for all atoms of a group.
         multipliers = constraint.mean(b - problem.curvature(multipoles, v))
         return joined(v, jnp.where(empty, c, multipliers))
 
@@ -213,6 +218,7 @@ def _attached_jvp(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tu
     def conditions(problem: Any) -> tuple[Array, Array]:
         return problem.gradient(solution), problem.constraint.total
 
+    # Implicit function theorem: H dp + Cᵀ dμ = −∂g/∂x dx, C dp = dQ.
     moved, totals = jax.jvp(conditions, (problem,), (tangents[1],))[1]
     return solution, response(problem, solution, -moved, totals)
 
@@ -238,6 +244,7 @@ def _stationary_jvp(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     multipoles, multipliers, problem = primals
     value = stationary_energies(multipoles, multipliers, problem)
+    # Envelope theorem: ∂L/∂p = ∂L/∂μ = 0 at the minimum, so that their tangents drop out.
     partial = jax.jvp(lambda x: x.energies(multipoles, multipliers), (problem,), (tangents[2],))[1]
     return value, partial
 

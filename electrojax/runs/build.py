@@ -16,12 +16,13 @@ from electrojax.data.dataset import boundary_check, partition, split, stored_spl
 from electrojax.data.datasets import resolve_source
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import read_frames
-from electrojax.data.statistics import fit_statistics
-from electrojax.errors import ElectrojaxError
+from electrojax.data.statistics import fit_statistics, isolated_energies
+from electrojax.errors import DataError, ElectrojaxError
 from electrojax.models.potential import Potential, assemble
+from electrojax.runs.labels import check_loss_labels, check_watched, trains_on, watches
 from electrojax.system.batching import Sample, capacity_for, collate
-from electrojax.system.quantities import DIAGNOSTICS, RESPONSES, UNLABELLED
-from electrojax.system.types import Frame
+from electrojax.system.quantities import DIAGNOSTICS, RESPONSES
+from electrojax.system.types import Frame, Statistics
 from electrojax.training.guess import label_guess
 from electrojax.training.loggers import LOGGERS
 from electrojax.training.loggers.base import Logger, installed
@@ -30,6 +31,7 @@ from electrojax.training.loss import check_loss
 from electrojax.training.optimizer import Schedule, make_optimizer
 from electrojax.training.position import Selection
 from electrojax.training.step import TrainState, TrainStep, init_state, make_train_step
+from electrojax.typing import Reporter
 
 SPLITS = ("train", "valid", "test")
 
@@ -87,15 +89,17 @@ def build_job(run: LoadedRun) -> Job:
     _require_loggers(run)
     configure_precision(run.config.run.precision)
     warnings: list[str] = []
-    frames = read_splits(run)
-    cutoff = run.config.model.backbone.options()["cutoff"]
-    energies = run.config.data.atom_energies
-    statistics = fit_statistics(
-        frames["train"], cutoff, energies.given, energies.mode, warnings.append
-    )
-    potential = assemble(resolved(run.config)["model"], statistics, run.config.run.precision)
-    potential = potential.responding([name for name in RESPONSES if _trains_on(run, name)])
-    potential = potential.diagnosing([name for name in DIAGNOSTICS if _trains_on(run, name)])
+    files = _read_files(run)
+    frames = _splits(run, files)
+    training_file = files[run.config.data.train.path]
+    if left := sum(frame.weight == 0 for frame in training_file):
+        warnings.append(f"{left} frames of the training file have weight 0: left out of training")
+    statistics = _statistics(run, frames["train"], training_file, warnings.append)
+    model, named = resolved(run.config)["model"], run.tables.classes()
+    potential = assemble(model, statistics, run.config.run.precision, named=named)
+    asked = [name for name in RESPONSES if trains_on(run, name) or watches(run, name)]
+    potential = potential.responding(asked)
+    potential = potential.diagnosing([name for name in DIAGNOSTICS if trains_on(run, name)])
     _check_against_model(run, frames, potential)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
@@ -117,9 +121,9 @@ def build_model(
         ConfigError: for a key or value that the schema refuses.
         DataError: for structures that the model cannot evaluate.
     """
-    complete = complete_model(section)
+    complete, tables = complete_model(section)
     statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
-    model = assemble(complete, statistics, precision).tuned(frames)
+    model = assemble(complete, statistics, precision, named=tables.classes()).tuned(frames)
     with jax.enable_x64(precision == "float64"):
         first = prepare(frames[:1], statistics, model.sample)
         batch = collate(first, capacity_for(first), model.dtype)
@@ -128,20 +132,23 @@ def build_model(
 
 def _require_loggers(run: LoadedRun) -> None:
     """Checks that the packages of the configured loggers are there."""
+    loggers = run.tables.loggers
     for index, options in enumerate(run.config.loggers):
-        if options.kind in LOGGERS and not installed(LOGGERS[options.kind].package):
-            package = LOGGERS[options.kind].package
+        if options.kind in loggers and not installed(loggers[options.kind].package):
+            package = loggers[options.kind].package
+            wanted = "'electrojax[track]'" if options.kind in LOGGERS else package
             raise run.provenance.error(
                 f"loggers.{index}",
                 f'"{options.kind}" needs {package}, which is not installed; '
-                "run `pip install 'electrojax[track]'`, or drop it",
+                f"run `pip install {wanted}`, or drop it",
             )
 
 
 def build_loggers(run: LoadedRun) -> dict[str, Logger]:
     """Returns the trackers that the configuration lists, by kind, not yet opened."""
-    listed = [options for options in run.config.loggers if options.kind in LOGGERS]
-    return {options.kind: LOGGERS[options.kind](**options.options()) for options in listed}
+    loggers = run.tables.loggers
+    listed = [options for options in run.config.loggers if options.kind in loggers]
+    return {options.kind: loggers[options.kind](**options.options()) for options in listed}
 
 
 def configure_precision(precision: str) -> None:
@@ -150,17 +157,42 @@ def configure_precision(precision: str) -> None:
         jax.config.update("jax_enable_x64", True)
 
 
-def read_splits(run: LoadedRun) -> dict[str, list[Frame]]:
-    """Returns the frames of every configured split; each file is read once.
+def _statistics(
+    run: LoadedRun, frames: Sequence[Frame], file: Sequence[Frame], warn: Reporter
+) -> Statistics:
+    """The statistics of the training frames; isolated atoms may stand anywhere in their file."""
+    cutoff = run.config.model.backbone.options()["cutoff"]
+    energies = run.config.data.atom_energies
+    if energies.mode != "isolated":
+        return fit_statistics(frames, cutoff, energies.given, energies.mode, warn)
+    try:
+        given = isolated_energies(file, frames, energies.given)
+    except DataError as error:
+        raise run.provenance.error("data.atom_energies.mode", str(error)) from None
+    return fit_statistics(frames, cutoff, given, "given", warn)
 
-    Held-out shares are drawn first, disjoint from each other; training gets what they leave.
+
+def _sources(run: LoadedRun) -> dict[str, DataSource]:
+    data = run.config.data
+    return {name: s for name in SPLITS if (s := getattr(data, name)) is not None}
+
+
+def _read_files(run: LoadedRun) -> dict[str, list[Frame]]:
+    """The frames of every data file by its path; each is read once."""
+    sources = _sources(run)
+    return {s.path: _read(run, f"data.{name}.path", s.path) for name, s in sources.items()}
+
+
+def _splits(run: LoadedRun, files: Mapping[str, Sequence[Frame]]) -> dict[str, list[Frame]]:
+    """The frames of every configured split.
+
+    Held-out shares are drawn first, disjoint from each other; training gets what they leave,
+    without frames of weight 0.
 
     Raises:
         DataError, ConfigError: naming the file, the frame and the line of the configuration.
     """
-    data = run.config.data
-    sources = {name: s for name in SPLITS if (s := getattr(data, name)) is not None}
-    files = {s.path: _read(run, f"data.{name}.path", s.path) for name, s in sources.items()}
+    sources = _sources(run)
     chosen: dict[str, list[Frame]] = {}
     for name in ("test", "valid", "train"):
         if name not in sources or name in chosen:
@@ -170,7 +202,7 @@ def read_splits(run: LoadedRun) -> dict[str, list[Frame]]:
         mates = _mates(sources, source)
         if name == "train":
             taken = {id(frame) for part in chosen.values() for frame in part}
-            pool = [frame for frame in pool if id(frame) not in taken]
+            pool = [frame for frame in pool if id(frame) not in taken and frame.weight > 0]
             fraction = source.fraction
             chosen[name] = split(pool, fraction, run.config.run.seed)[0] if fraction else pool
         elif name in mates:
@@ -258,10 +290,9 @@ def _train_step(job: Job, gradient: str, optimizer: Any) -> TrainStep:
     """The compiled step of the stages with one gradient."""
     train, potential, guess = job.run.config.train, job.potential, None
     solver = potential.network.solver
-    if hasattr(solver, "gradient"):
-        losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
-        told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
-        potential = potential.solving(gradient=gradient, diagnostics=told)
+    losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
+    told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
+    potential = potential.solving(gradient=gradient, diagnostics=told)
     if gradient != "implicit":  # the solution does not depend on the start
         guess = functools.partial(label_guess, l_max=solver.l_max)
     return make_train_step(potential.apply, optimizer, train.ema, guess)
@@ -283,35 +314,18 @@ def _check_against_model(
     run: LoadedRun, frames: Mapping[str, Sequence[Frame]], potential: Potential
 ) -> None:
     """Every structure must be one that the model can evaluate, before anything is compiled."""
-    _check_labels(run, frames["train"])
+    check_loss_labels(run, frames["train"], potential)
+    check_watched(run, frames.get("valid", []), potential)
     for part in frames.values():
         for frame in part:
             potential.check(frame)
-            if "dipole" in frame.labels and frame.boundary != "open" and _trains_on(run, "dipole"):
+            if "dipole" in frame.labels and frame.boundary != "open" and trains_on(run, "dipole"):
                 raise run.provenance.error(
                     "train.stages",
                     f"a loss on dipole needs open boundaries, but {frame.source} is "
                     f"{frame.boundary}, where the dipole depends on the choice of the cell; "
                     "set its weight to 0",
                 )
-
-
-def _check_labels(run: LoadedRun, frames: Sequence[Frame]) -> None:
-    """A loss term without a single label in the training set would train on nothing."""
-    for index, stage in enumerate(run.config.train.stages):
-        for name, weight in stage.loss.model_dump().items():
-            known = name in UNLABELLED or any(name in frame.labels for frame in frames)
-            if weight and not known:
-                key = getattr(run.config.data.keys, name)
-                raise run.provenance.error(
-                    f"train.stages.{index}.loss.{name}",
-                    f'no training frame has this label ("{key}" in the file); '
-                    f"correct data.keys.{name} or set the weight to 0",
-                )
-
-
-def _trains_on(run: LoadedRun, name: str) -> bool:
-    return any(getattr(stage.loss, name) for stage in run.config.train.stages)
 
 
 def _loaders(

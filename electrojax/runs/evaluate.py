@@ -15,14 +15,13 @@ from electrojax.data.extxyz import unread_names, write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import parse_keys, read_frames
-from electrojax.errors import DataError
+from electrojax.errors import DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
-from electrojax.models.prediction import has_spin
 from electrojax.runs.train import save_parity_plots
-from electrojax.system.quantities import DEFAULT_KEYS, LABELS, QUANTITIES
+from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.evaluation import evaluate
 from electrojax.training.step import make_eval_step
@@ -59,6 +58,7 @@ def evaluate_file(
     keys: Sequence[str],
     batch_edges: int,
     report: Reporter,
+    plugins: Sequence[str] = (),
 ) -> dict[str, float]:
     """Returns the errors of a model on a data file, and writes what was asked for.
 
@@ -72,6 +72,7 @@ def evaluate_file(
         keys: ``LABEL=NAME`` texts.
         batch_edges: neighbour pairs computed at once.
         report: receives a warning, if nothing there tells how good energies and forces are.
+        plugins: ``module:Class`` of kinds that are not electrojax's own.
 
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
@@ -80,7 +81,7 @@ def evaluate_file(
     source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
         _refuse_input(option, target, (model_file, source))
-    model = bundle.load(model_file)
+    model = bundle.load(model_file, plugins)
     frames = read_frames(source, named)
     if split is not None:
         frames = stored_split(frames, split, data)
@@ -147,7 +148,7 @@ def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     }
     options = " ".join(f"--key {label}={name}" for label, name in likely.items())
     hint = f"; name them with {options}" if options else ""
-    return f"{missing}; other names there: {', '.join(names) or 'none'}{hint}"
+    return f"{missing}; other names there: {listed(names)}{hint}"
 
 
 def _write_predictions(
@@ -174,8 +175,9 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
-    if np.any(frame.external_field):
-        atoms.info["external_field"] = frame.external_field
+    for name, row in INPUTS.items():
+        if name in frame.given or (name == "external_field" and np.any(frame.external_field)):
+            _store(atoms, row.key, row.axis, np.asarray(getattr(frame, name)))
     for name, value in frame.labels.items():
         _store(atoms, DEFAULT_KEYS[name], LABELS[name].axis, np.asarray(value))
     for name, value in predictions_by_name(model, frame, prediction).items():
@@ -201,7 +203,7 @@ def predictions_by_name(
     found["energy"] = prediction.energy + atomic
     if "fermi_level" in model.provides:
         found["chemical_potential"] = prediction.chemical_potential
-    if has_spin(model.network.solver):
+    if model.network.solver.has_spin:
         found["spin_multipoles"] = prediction.spin_multipoles
     return {**found, "converged": prediction.converged}
 

@@ -52,6 +52,7 @@ def run_md(
     overrides: Sequence[str] = (),
     resume: str = "never",
     report: Reporter = print,
+    plugins: Sequence[type | str] = (),
 ) -> Path:
     """Simulates what an md file describes; ``electrojax md``.
 
@@ -63,6 +64,8 @@ def run_md(
         overrides: ``KEY=VALUE`` texts, such as ``steps=1000``.
         resume: ``auto`` or ``never``.
         report: receives lines of text.
+        plugins: classes for kinds of the model that are not electrojax's own, or their
+            ``module:Class``.
 
     Returns:
         The run folder: trajectory, ``thermo.jsonl`` and plots.
@@ -75,7 +78,7 @@ def run_md(
         raise ConfigError(f'--resume: "{resume}" does not exist; choose from {", ".join(RESUME)}')
     loaded = load_md(path, overrides)
     with jax.enable_x64(True):
-        job, warnings = build_md(loaded)
+        job, warnings = build_md(loaded, plugins)
         StartUp.check()
         for warning in warnings:
             report(f"warning: {warning}")
@@ -138,17 +141,24 @@ def _describe(loaded: LoadedMd, job: Job, warnings: Sequence[str]) -> None:
     )
 
 
-def build_md(loaded: LoadedMd) -> tuple[Job, list[str]]:
+def build_md(loaded: LoadedMd, plugins: Sequence[type | str] = ()) -> tuple[Job, list[str]]:
     """Returns the simulation that an md file describes, and what its author should know.
 
     To be called with 64-bit JAX switched on. Nothing is written or compiled.
+
+    Args:
+        loaded: the md file.
+        plugins: classes for kinds of the model that are not electrojax's own, or their
+            ``module:Class``.
 
     Raises:
         ConfigError: if the model, the start frame or their combination is wrong; it points at the
             line of the md file.
     """
     config = loaded.config
-    model = in_precision(_located(loaded, "model", lambda: load(config.model)), config.precision)
+    model = in_precision(
+        _located(loaded, "model", lambda: load(config.model, plugins)), config.precision
+    )
     atoms = _start(loaded)
     warnings: list[str] = []
     frame = _located(loaded, "start", lambda: _frame(config, model, atoms, warnings))

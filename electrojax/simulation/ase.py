@@ -13,7 +13,6 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
-from electrojax.models.prediction import has_spin
 from electrojax.simulation.inputs import INPUTS, frame_with_inputs
 from electrojax.system.batching import CoulombPlan
 from electrojax.system.types import Frame
@@ -97,7 +96,7 @@ class Calculator(AseCalculator):
         if "fermi_level" in self.model.provides:
             level = found.chemical_potential.astype(np.float64)
             self.results["chemical_potential"] = level
-        if has_spin(self.model.network.solver):
+        if self.model.network.solver.has_spin:
             moments = found.spin_multipoles[:, 0].astype(np.float64)
             self.results |= {"magmoms": moments, "magmom": float(moments.sum())}
         if frame.boundary == "periodic":

@@ -11,7 +11,6 @@ from electrojax.models.prediction import Prediction
 from electrojax.simulation.forces import MovingSystem, moving_system
 from electrojax.simulation.inputs import frame_with_inputs
 from electrojax.simulation.neighbors import NeighborList
-from electrojax.system.batching import on_device
 from electrojax.typing import Array
 
 
@@ -97,7 +96,7 @@ def force_field(
         # jax-md's integrators move the atoms after the last update: checked again here.
         fresh = neighbor.refreshed(where)
         system, needed = moving.at(positions, fresh)
-        terms, _ = moving.network.apply({"params": params}, on_device(system), None)
+        terms, _ = moving.network.apply({"params": params}, system, None)
         total = jnp.sum(jnp.stack(list(terms.values())))
         overflow = jnp.any(needed > fresh.capacity)
         overflow = overflow | ~moving.fits(where)

@@ -1,6 +1,4 @@
-"""The protocol of charge solvers and the table of their kinds."""
-
-from typing import ClassVar, Protocol
+"""The contract of charge solvers: the base class that every rule derives from."""
 
 import flax.linen as nn
 import numpy as np
@@ -8,34 +6,78 @@ import numpy as np
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.errors import DataError
 from electrojax.nn.features import Features
-from electrojax.solvers.functional import EnergyFunctional
-from electrojax.solvers.latent import LatentCharges
-from electrojax.solvers.local import LocalCharges
-from electrojax.solvers.non_scf import FieldUpdates
-from electrojax.solvers.none import NoCharges
-from electrojax.solvers.qeq import ChargeEquilibration
-from electrojax.solvers.scf import SelfConsistentField
-from electrojax.solvers.split import SplitCharges
+from electrojax.nn.options import runtime
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.types import Boundary, Frame, System
 
 
-class ChargeSolver(Protocol):
+class ChargeSolver(nn.Module):
     """A Flax module that decides the charge density; its options are its dataclass fields.
 
+    A subclass has a ``__call__``, and says where it differs from the defaults here: by a class
+    attribute (``provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS``), or by a property where the
+    answer depends on its options. Every option needs a default. Contract, which
+    :func:`electrojax.testing.check_solver` checks: energies follow from the density and the inputs
+    alone, so that forces are their derivatives; nothing depends on the other structures of a batch
+    or on padding; charges and multipoles turn with the atoms and are zero on padding.
+
     Attributes:
-        provides: the labels that it predicts beside energy, forces and stress.
-        uses_coulomb: whether it needs a Coulomb operator at all.
-        field_boundaries: where it puts an external field into its energy; open, if it has none.
         l_max: the highest multipole order of its density.
         width: Å, the width of its Gaussians.
+        cutoff: Å, the length of the longest edges.
+        gradient: one of ``gradients``, which a training stage chooses.
+        diagnostics: what to say of its own map in ``ChargeState.diagnostics``, any of
+            ``diagnoses``.
     """
 
-    provides: ClassVar[tuple[str, ...]]
-    uses_coulomb: ClassVar[bool]
-    field_boundaries: ClassVar[tuple[Boundary, ...]]
-    l_max: int
-    width: float
+    l_max: int = runtime(0, "highest multipole order of the density")
+    width: float = runtime(1.5, "width of the Gaussians, Å")
+    cutoff: float = runtime(5.0, "length of the longest edges, Å")
+    gradient: str = runtime("implicit", "how its density is differentiated, any of ``gradients``")
+    diagnostics: tuple[str, ...] = runtime((), "what to say of its map, any of ``diagnoses``")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The labels that it predicts beside energy, forces and stress; none."""
+        return ()
+
+    @property
+    def diagnoses(self) -> tuple[str, ...]:
+        """What it can say of its own map when asked; nothing."""
+        return ()
+
+    @property
+    def gradients(self) -> tuple[str, ...]:
+        """The ways to differentiate its density in training; one, exactly."""
+        return ("implicit",)
+
+    @property
+    def uses_coulomb(self) -> bool:
+        """Whether it needs a Coulomb operator at all; yes."""
+        return True
+
+    @property
+    def uses_receivers(self) -> bool:
+        """Whether the operator must receive with widths other than the density's; no."""
+        return False
+
+    @property
+    def field_boundaries(self) -> tuple[Boundary, ...]:
+        """Where it puts an external field into its energy; nowhere."""
+        return ()
+
+    @property
+    def has_spin(self) -> bool:
+        """Whether its density's two channels are electrons with spin up and down; no."""
+        return False
+
+    def check(self, frame: Frame) -> None:
+        """Checks on the host that a structure has what its charges are fixed by; it has.
+
+        Raises:
+            DataError: if the structure lacks something.
+            ConfigError: if options contradict each other.
+        """
 
     def __call__(
         self,
@@ -49,44 +91,29 @@ class ChargeSolver(Protocol):
         Args:
             features: what the backbone says of every atom, layer by layer.
             system: the batch.
-            coulomb: the operator of this geometry, for this density's l_max and width.
+            coulomb: the operator of this geometry, for this density's l_max and width; None if
+                ``uses_coulomb`` is false.
             guess: a density to start from, or None for a cold start.
         """
-        ...
+        raise NotImplementedError(f"{type(self).__name__} has no __call__")
 
 
-def check_frame(solver: nn.Module, kind: str, frame: Frame) -> None:
+def check_frame(solver: ChargeSolver, kind: str, frame: Frame) -> None:
     """Checks on the host that a solver can treat a structure.
-
-    A solver with requirements of its own has a method ``check(frame)``.
 
     Args:
         solver: the module.
-        kind: its name in SOLVERS.
+        kind: its name in the configuration.
         frame: the structure.
 
     Raises:
         DataError: if it cannot, such as for an external field that the solver would not feel.
     """
-    able: tuple[Boundary, ...] = getattr(solver, "field_boundaries", ("open",))
-    if np.any(frame.external_field) and frame.boundary not in able:
-        where = f"boundary {' or '.join(able)}" if able else "a solver with charges"
+    felt = solver.field_boundaries
+    if np.any(frame.external_field) and frame.boundary not in felt:
+        where = f"boundary {' or '.join(felt)}" if felt else "a solver with charges"
         raise DataError(
             f"{frame.source}: has an external_field, which solver kind {kind} does not feel with "
             f"boundary {frame.boundary}; needed {where}, or no external_field"
         )
-    if hasattr(solver, "check"):
-        solver.check(frame)
-
-
-SOLVERS: dict[str, type[nn.Module]] = {
-    "none": NoCharges,
-    "local": LocalCharges,
-    "split": SplitCharges,
-    "latent": LatentCharges,
-    "qeq": ChargeEquilibration,
-    "functional": EnergyFunctional,
-    "scf": SelfConsistentField,
-    "non_scf": FieldUpdates,
-}
-"""Kind -> module. A new solver is one file, one line here and one YAML."""
+    solver.check(frame)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.nn.features import Features
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.numerics.constraint import at_atoms, fermi_level, reservoir
 from electrojax.numerics.newton import convex_minimum
 from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.problems.convex import ConvexEnergy, ConvexReadout
 from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
@@ -20,7 +21,7 @@ from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
 
 
-class EnergyFunctional(nn.Module):
+class EnergyFunctional(ChargeSolver):
     """Multipoles that minimise a learned convex functional of the density.
 
     F[p] = ½⟨p, (H + A) p⟩ − ⟨d, p⟩ + Σ_i e_i(p_i) − E·P, with a full equivariant positive definite
@@ -31,7 +32,6 @@ class EnergyFunctional(nn.Module):
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
-    uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
@@ -55,9 +55,6 @@ class EnergyFunctional(nn.Module):
     tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
     max_steps: int = option(200, "of conjugate gradients, in each Newton step", minimum=1)
     max_newton: int = option(30, "Newton steps", minimum=1)
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(0.0, "cutoff of the edges, Å")
 
     def check(self, frame: Frame) -> None:
         """Raises a DataError if a structure lacks what its charges are fixed by."""

@@ -11,17 +11,18 @@ from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
 from electrojax.electrostatics.kernels.gaussian import self_potential
 from electrojax.nn.features import Features
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.numerics.report import closed_form
-from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ElementTable,
     electropositivities,
 )
+from electrojax.solvers.readouts.fukui import conserve_charge
 from electrojax.solvers.readouts.hardness import MultipoleChannels
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
+from electrojax.solvers.readouts.irreps import irreps
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form_state
 from electrojax.system.slabs import open_axis
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array, replace
@@ -34,7 +35,7 @@ class _Provides:
         return () if solver is not None and solver.channels > 1 else CHARGE_LABELS
 
 
-class LatentCharges(nn.Module):
+class LatentCharges(ChargeSolver):
     """Latent charges, and dipoles where l_max is 1, in one or more channels.
 
     Read from the environment, with E = Σ_c ½⟨p_c, A p_c⟩: channels do not interact (B. Cheng, npj
@@ -47,7 +48,6 @@ class LatentCharges(nn.Module):
     """
 
     provides: ClassVar[Any] = _Provides()
-    uses_coulomb: ClassVar[bool] = True
 
     channels: int = option(1, "independent latent densities", minimum=1)
     self_interaction: bool = option(False, "keep the energy of each Gaussian in its own potential")
@@ -58,9 +58,6 @@ class LatentCharges(nn.Module):
     dielectric_constant: float = option(
         1.0, "ε∞, the electronic one of the periodic systems in the training data", minimum=1.0
     )
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(5.0, "length of the longest edges, Å")
 
     @property
     def field_boundaries(self) -> tuple[Boundary, ...]:
@@ -82,9 +79,7 @@ class LatentCharges(nn.Module):
         density = of_one_width(scale * latent, self.width)
         if self.channels == 1:
             energies["field"] = field_energy(density, self._screened(system), self.cutoff, coulomb)
-        level = jnp.zeros(system.n_graphs, latent.dtype)
-        report = closed_form(system, latent.dtype)
-        return ChargeState(density, energies, level, jnp.zeros_like(latent[:, 0, 0]), report)
+        return closed_form_state(density, energies, system)
 
     def _screened(self, system: System) -> System:
         """The batch with the field along a slab's normal as it is inside, over ε∞."""

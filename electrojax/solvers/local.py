@@ -3,28 +3,29 @@
 from typing import ClassVar, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
 from electrojax.nn.features import Features
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.numerics.report import closed_form
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
     ELEMENTS,
     electropositivities,
     starting_at,
 )
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
-from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
+from electrojax.solvers.readouts.fukui import conserve_charge
+from electrojax.solvers.readouts.irreps import irreps
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form_state
+from electrojax.system.types import BOUNDARIES, Boundary, System
 from electrojax.typing import Array
 
 
-class LocalCharges(nn.Module):
+class LocalCharges(ChargeSolver):
     """Charges and higher multipoles as equivariant linear readouts of every layer's features.
 
     p_i = q⁰(Z_i) + Σ_s W_s h_i^(s), with E = E_short + ½⟨p, A p⟩ − E_field · D. Trained on energies
@@ -36,15 +37,11 @@ class LocalCharges(nn.Module):
     """
 
     provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
-    uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["none", "total"] = option(
         "total", "none: as read out; total: shifted so that they sum to total_charge"
     )
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(5.0, "length of the longest edges, Å")
 
     @nn.compact
     def __call__(
@@ -68,9 +65,7 @@ class LocalCharges(nn.Module):
             "coulomb": coulomb.energy(density.multipoles),
             "field": field_energy(density, system, self.cutoff, coulomb),
         }
-        level = jnp.zeros(system.n_graphs, multipoles.dtype)
-        report = closed_form(system, multipoles.dtype)
-        return ChargeState(density, energies, level, jnp.zeros_like(multipoles[:, 0]), report)
+        return closed_form_state(density, energies, system)
 
     def _of_element(
         self, name: str, start: float | tuple[float, ...], like: Array, system: System
@@ -78,30 +73,3 @@ class LocalCharges(nn.Module):
         """A learned number per element, at every atom [N]; zero on padding."""
         table = self.param(name, starting_at(start), (ELEMENTS,), like.dtype)
         return jnp.where(system.node_mask, jnp.asarray(table)[system.numbers], 0.0)
-
-
-def irreps(l_max: int) -> str:
-    """Returns one irrep of natural parity per order, such as ``1x0e+1x1o`` for l_max 1."""
-    return "+".join(f"1x{l}{'eo'[l % 2]}" for l in range(l_max + 1))
-
-
-def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
-    """Returns multipoles whose charges sum to the total charge of each structure.
-
-    q_i ← q_i + f_i (Q − Σ_j q_j) with f_i = softplus(logit_i) / Σ_j softplus(logit_j): positive
-    weights, so the denominator cannot vanish.
-
-    Args:
-        multipoles: [N, M] e·Å^l.
-        logits: [N] unconstrained Fukui weights.
-        system: the batch, with ``total_charge`` [G] in e.
-
-    Returns:
-        [N, M]; padding stays zero.
-    """
-    fukui = jax.nn.softplus(logits) * system.node_mask
-    missing = system.total_charge - graph_sum(multipoles[:, 0], system)
-    total = graph_sum(fukui, system)
-    per_graph = missing / jnp.where(total > 0, total, 1.0)
-    shift = fukui * per_graph[system.node_graph]
-    return multipoles.at[:, 0].add(shift)

@@ -16,9 +16,10 @@ from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.features import Features, component
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Perceptron
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.numerics.constraint import at_atoms
 from electrojax.numerics.report import closed_form
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.problems.quadratic import field_potentials
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
@@ -46,7 +47,7 @@ Update = Callable[[Array, Array], tuple[Array, Array]]
 """Potentials [N, C, W, M] and multipoles [N, C, M] to Δp [N, C, M] and weights [N, C]."""
 
 
-class FieldUpdates(nn.Module):
+class FieldUpdates(ChargeSolver):
     """Spin-resolved multipoles after K field updates, each with its own weights.
 
     p⁰ is read from the features; then K times v = R p + ½ v_ext in each channel, p ← p + Δp(h, v,
@@ -97,9 +98,11 @@ class FieldUpdates(nn.Module):
         True,
         "the field's potential is zero at the mean position of the atoms, not at the origin",
     )
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(5.0, "length of the longest edges, Å")
+
+    @property
+    def has_spin(self) -> bool:
+        """Whether there are two channels."""
+        return self.spin
 
     def check(self, frame: Frame) -> None:
         """Raises an error if options clash, or a structure has no such spin or an open charge."""

@@ -9,23 +9,25 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.numerics.constraint import at_atoms, fermi_level, reservoir
 from electrojax.numerics.report import SolverReport
 from electrojax.numerics.variational import levels, quadratic_minimum, stationary_energies
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.local import conserve_charge, irreps
 from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
 from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, transfer_problem
 from electrojax.solvers.readouts.elements import ElementTable
+from electrojax.solvers.readouts.fukui import conserve_charge
 from electrojax.solvers.readouts.hardness import Hardness, learned_drive
+from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean
 from electrojax.typing import Array
 
 
-class ChargeEquilibration(nn.Module):
+class ChargeEquilibration(ChargeSolver):
     """Charges, and induced dipoles where l_max is 1, that minimise a quadratic energy.
 
     E[p] = Σ_i (χ_i q_i − d_i·μ_i) + ½ Σ_i (η_i q_i² + κ_i μ_i²) + ½⟨p, A p⟩ − E·P with Σ q = Q
@@ -36,7 +38,6 @@ class ChargeEquilibration(nn.Module):
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
-    uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
@@ -64,9 +65,6 @@ class ChargeEquilibration(nn.Module):
     )
     tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
     max_steps: int = option(200, "of conjugate gradients", minimum=1)
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(0.0, "cutoff of the edges, Å")
 
     @nn.compact
     def __call__(

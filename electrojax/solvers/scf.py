@@ -12,7 +12,7 @@ from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_coupling
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.numerics.constraint import at_atoms, charge_constraint, fermi_level, reservoir
 from electrojax.numerics.fixed_point import concluded, level_at_start, residual, size, unrolled
@@ -21,8 +21,8 @@ from electrojax.numerics.report import SolverReport
 from electrojax.numerics.variational import concluded as minimum_found
 from electrojax.numerics.variational import levels as multipliers_of
 from electrojax.numerics.variational import quadratic_minimum, stationary_energies
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.local import irreps
 from electrojax.solvers.problems.diagnostics import diagnosed
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
@@ -38,11 +38,15 @@ from electrojax.solvers.readouts.elements import (
 )
 from electrojax.solvers.readouts.energy_readout import PolarisationEnergy
 from electrojax.solvers.readouts.hardness import INITIAL_HARDNESS, Hardness
+from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.quantities import DIAGNOSTICS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
+
+GRADIENTS = ("implicit", "direct", "unroll")
+"""implicit: at the solution; direct: one update of the guess; unroll: through some updates."""
 
 HARDNESS_FLOOR = 0.1
 """eV/(e·Å^l)², the ε of H = ε1 + L Lᵀ."""
@@ -51,7 +55,7 @@ Found = tuple[Array, Array, SolverReport]
 """Multipoles [N, M], levels [N] of each group, and how they were found."""
 
 
-class SelfConsistentField(nn.Module):
+class SelfConsistentField(ChargeSolver):
     """Multipoles p = p_loc + Δ(v[p] + v_ext + μ): a local density and its response.
 
     ``symmetric``: Δ(v) = −H⁻¹ v with a positive definite block H per atom and v averaged over the
@@ -64,7 +68,7 @@ class SelfConsistentField(nn.Module):
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
     diagnoses: ClassVar[tuple[str, ...]] = DIAGNOSTICS
-    uses_coulomb: ClassVar[bool] = True
+    gradients: ClassVar[tuple[str, ...]] = GRADIENTS
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
@@ -107,14 +111,6 @@ class SelfConsistentField(nn.Module):
         "auto", "of the symmetric response; dense: Cholesky; cg: conjugate gradients; auto: by size"
     )
     unroll_steps: int = option(10, "updates of gradient unroll", minimum=1)
-    gradient: Literal["implicit", "direct", "unroll"] = runtime(
-        "implicit",
-        "direct: one update of the guess; unroll: through some updates; implicit: at the solution",
-    )
-    diagnostics: tuple[str, ...] = runtime((), "what to say of the map, any of ``diagnoses``")
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(0.0, "cutoff of the edges, Å")
 
     @property
     def uses_receivers(self) -> bool:

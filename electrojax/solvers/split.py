@@ -14,13 +14,14 @@ from electrojax.electrostatics.flow import divergence
 from electrojax.errors import ConfigError, DataError
 from electrojax.nn.features import Features, component
 from electrojax.nn.linear import Linear, Perceptron
-from electrojax.nn.options import option, runtime
+from electrojax.nn.options import option
 from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.numerics.report import closed_form
-from electrojax.solvers.local import conserve_charge, irreps
+from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.readouts.elements import ELEMENTS
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
+from electrojax.solvers.readouts.fukui import conserve_charge
+from electrojax.solvers.readouts.irreps import irreps
+from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form_state
 from electrojax.system.composition import symbols
 from electrojax.system.geometry import edge_vectors, harmonic_order
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System
@@ -30,7 +31,7 @@ CHARGE_TOLERANCE = 1.0e-6
 """e, by which the formal charges may miss the total charge."""
 
 
-class SplitCharges(nn.Module):
+class SplitCharges(ChargeSolver):
     """Formal charges q⁰ plus transfers along bonds, with local dipoles and quadrupoles.
 
     q_i = q⁰_i + Σ_{e→i} t_e − Σ_{e←i} t_e over the edges e = (j → i) inside the cutoff, so that
@@ -43,7 +44,6 @@ class SplitCharges(nn.Module):
     """
 
     provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
-    uses_coulomb: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     formal_charges: Literal["frame"] | dict[str, float] = option(
@@ -58,9 +58,6 @@ class SplitCharges(nn.Module):
     )
     channels: int = option(16, "of the transfer network", positive=True)
     bessel: int = option(8, "radial functions of the transfer network", positive=True)
-    l_max: int = runtime(0, "highest multipole order of the density")
-    width: float = runtime(1.5, "width of the Gaussians, Å")
-    cutoff: float = runtime(5.0, "length of the longest edges, Å")
 
     def check(self, frame: Frame) -> None:
         """Checks that a structure has formal charges, and that they add up.
@@ -102,9 +99,7 @@ class SplitCharges(nn.Module):
             "field": self._seated_energy(of_one_width(seated, self.width), system, coulomb)
             + transfer_energy(transfers, system),
         }
-        level = jnp.zeros(system.n_graphs, multipoles.dtype)
-        report = closed_form(system, multipoles.dtype)
-        return ChargeState(density, energies, level, jnp.zeros_like(multipoles[:, 0]), report)
+        return closed_form_state(density, energies, system)
 
     def _seated_energy(
         self, seated: ChargeDensity, system: System, coulomb: CoulombOperator

@@ -5,7 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from electrojax.electrostatics.density import ChargeDensity
-from electrojax.numerics.report import SolverReport
+from electrojax.numerics.report import SolverReport, closed_form
+from electrojax.system.types import System
 from electrojax.typing import Array, struct
 
 CHARGE_LABELS = ("charges", "multipoles", "dipole", "polarization")
@@ -59,3 +60,23 @@ class ChargeState:
     chemical_potential: Array
     report: SolverReport
     diagnostics: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+
+def closed_form_state(
+    density: ChargeDensity, energies: dict[str, Array], system: System
+) -> ChargeState:
+    """Returns the state of a density that no iteration decided and that defines no levels.
+
+    Args:
+        density: the density.
+        energies: [G] eV by name.
+        system: the batch.
+    """
+    charges = density.multipoles[:, 0, 0]
+    return ChargeState(
+        density=density,
+        energies=energies,
+        fermi_level=jnp.zeros(system.n_graphs, charges.dtype),
+        chemical_potential=jnp.zeros_like(charges),
+        report=closed_form(system, charges.dtype),
+    )

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from electrojax.config.kinds import Tables
 from electrojax.config.problems import Problem, config_error
-from electrojax.config.resolve import Provenance
+from electrojax.config.resolve import LoadedRun, Provenance
 from electrojax.config.schema import RunConfig
 from electrojax.sweep.schema import SweepConfig
 from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES, metric_names
@@ -24,15 +23,13 @@ GENERAL = (
 """What every run measures."""
 
 
-def check_measures(
-    sweep: SweepConfig, where: Provenance, runs: Sequence[RunConfig], tables: Tables
-) -> None:
+def check_measures(sweep: SweepConfig, where: Provenance, runs: Sequence[LoadedRun]) -> None:
     """Checks that some run can have every metric of the report and of the search.
 
     Raises:
         ConfigError: one line per metric that no run could have, or a mean over what is no axis.
     """
-    able = {name for config in runs for name in measures(config, tables)}
+    able = {name for run in runs for name in measures(run)}
     problems = []
     for index, name in enumerate(sweep.report.metrics):
         if name not in able:
@@ -54,19 +51,19 @@ def _none(name: str, able: set[str]) -> str:
     return f'no run of this sweep could measure "{name}"; {hint}'
 
 
-def measures(config: RunConfig, tables: Tables) -> Iterator[str]:
+def measures(run: LoadedRun) -> Iterator[str]:
     """Yields the names of the metrics that a run may leave, if its data have the labels."""
-    solver = tables.solvers[config.model.solver.kind]
-    responses = RESPONSES if getattr(solver, "field_boundaries", ()) else ()
-    provides = (*ALWAYS, *getattr(solver, "provides", ()), *responses)
-    diagnoses = tuple(getattr(solver, "diagnoses", ()))
+    config = run.config
+    solver = run.tables.solver(config.model.solver)
+    responses = RESPONSES if solver.field_boundaries else ()
+    provides = (*ALWAYS, *solver.provides, *responses)
     yield from GENERAL
-    yield from (f"scf/{name}" for name in diagnoses)
+    yield from (f"scf/{name}" for name in solver.diagnoses)
     splits = [name for name in ("train", "valid", "test") if getattr(config.data, name)]
     for split in splits:
         yield f"{split}/loss"
         for quantity, needed in REQUIRES.items():
-            if needed in provides and quantity not in diagnoses:
+            if needed in provides and quantity not in solver.diagnoses:
                 yield from (f"{split}/{name}" for name in _errors(quantity, config))
 
 

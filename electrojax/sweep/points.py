@@ -1,5 +1,6 @@
 """From a sweep file to its points: checked training configurations with names of their own."""
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from electrojax.config.document import Entry
 from electrojax.config.kinds import Tables, default_tables, run_schema
 from electrojax.config.layers import ConfigFile, find_beside, find_file, read_layers
+from electrojax.config.plugins import with_plugins
 from electrojax.config.problems import Problem, config_error, schema_problems
 from electrojax.config.resolve import LoadedRun, Provenance, _absolute, config_hash, load_document
 from electrojax.errors import ConfigError
@@ -92,7 +94,7 @@ class LoadedSweep:
         run = loaded.config.run.model_copy(update=place)
         config = loaded.config.model_copy(update={"run": run})
         values = {key: choice.name for key, choice in choices.items()}
-        return Point(name, values, LoadedRun(config, loaded.provenance, loaded.files))
+        return Point(name, values, dataclasses.replace(loaded, config=config))
 
 
 def load_sweep(
@@ -119,13 +121,13 @@ def load_sweep(
     base_entry = root.nearest(("sweep", "base"))
     base_file = find_beside(base_entry, file, "sweep.base")
     base, _ = read_layers(base_file)
-    schema, search = run_schema(tables), config.sweep.mode == "search"
+    schema, search = run_schema(with_plugins(tables, base)), config.sweep.mode == "search"
     axes = read_axes(root.child("axes") or Entry({}, root.position), file, schema, search)
     if (points := root.child("points")) is not None:
         axes = (read_points(points, file, schema), *axes)
     sweep = LoadedSweep(config, Provenance(root), file, base, base_file, axes)
     sample = _checked(sweep, _corners(axes) if search else _grid(sweep), tables)
-    check_measures(sweep.config, sweep.provenance, [point.run.config for point in sample], tables)
+    check_measures(sweep.config, sweep.provenance, [point.run for point in sample])
     return sweep if search else LoadedSweep(**{**vars(sweep), "points": sample})
 
 

@@ -1,11 +1,18 @@
 """Structures from ASE Atoms."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from electrojax.errors import DataError
+from electrojax.errors import DataError, shown
 from electrojax.system.types import Frame
+from electrojax.system.validation import check_frame, check_letter_case, number
+
+PER_FRAME = ("total_charge", "multiplicity", "external_field", "charge_control", "fermi_level")
+PER_ATOM = ("formal_charges", "fragment")
+"""What is read from ``atoms.info`` and ``atoms.arrays``."""
 
 
 def frame_from_atoms(atoms: Any, source: str = "structure") -> Frame:
@@ -21,41 +28,59 @@ def frame_from_atoms(atoms: Any, source: str = "structure") -> Frame:
         source: its name in error messages.
 
     Raises:
-        DataError: if there is no atom, or positions or inputs are not finite.
+        DataError: if there is no atom, an atom is no element, positions, cell or inputs are not
+            finite numbers of the right shape, periodic lattice vectors span no volume, one axis
+            alone repeats, or a known name is written in another letter case.
     """
-    if len(atoms) == 0:
-        raise DataError(f"{source}: has no atoms; needed at least one")
-    info = atoms.info
-    field = np.asarray(info.get("external_field", np.zeros(3)), dtype=np.float64)
-    charge = float(info.get("total_charge", 0.0))
-    multiplicity = float(info.get("multiplicity", 1.0))
-    if field.shape != (3,):
-        raise DataError(f"{source}: external_field needs 3 components in V/Å, got {field.tolist()}")
-    if not np.all(np.isfinite([charge, multiplicity, *field])):
-        raise DataError(f"{source}: total_charge, multiplicity or external_field is not finite")
-    level = info.get("fermi_level")
-    if level is not None and not np.isfinite(float(level)):
-        raise DataError(f"{source}: fermi_level is {level}; needed a finite number in eV")
+    if not hasattr(atoms, "info"):
+        raise DataError(f"{source}: is a {type(atoms).__name__}; needed ase.Atoms")
+    info, arrays = atoms.info, atoms.arrays
+    check_letter_case(info, PER_FRAME, source)
+    check_letter_case(arrays, PER_ATOM, source)
     pbc = np.asarray(atoms.pbc, dtype=bool)
-    return Frame(
-        numbers=np.asarray(atoms.numbers, dtype=np.int32),
+    level = info.get("fermi_level")
+    frame = Frame(
+        numbers=np.asarray(atoms.numbers),
         positions=np.asarray(atoms.positions, dtype=np.float64),
         cell=np.asarray(atoms.cell, dtype=np.float64).reshape(3, 3),
         pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        total_charge=charge,
-        multiplicity=multiplicity,
-        external_field=field,
-        formal_charges=atoms.arrays.get("formal_charges"),
-        fragment=atoms.arrays.get("fragment"),
+        total_charge=number(info, "total_charge", 0.0, source),
+        multiplicity=number(info, "multiplicity", 1.0, source),
+        external_field=_field(info.get("external_field", np.zeros(3)), source),
+        formal_charges=_per_atom(arrays, "formal_charges", source),
+        fragment=_per_atom(arrays, "fragment", source),
         charge_control=_control(info.get("charge_control", ""), source),
-        fermi_level=None if level is None else float(level),
+        fermi_level=None if level is None else number(info, "fermi_level", 0.0, source),
         source=source,
     )
+    check_frame(frame)
+    return dataclasses.replace(frame, numbers=frame.numbers.astype(np.int32))
+
+
+def _field(value: Any, source: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf" or array.shape != (3,):
+        got = shown(repr(value))
+        raise DataError(f"{source}: external_field needs 3 components in V/Å, got {got}")
+    return array.astype(np.float64)
+
+
+def _per_atom(arrays: Mapping[str, Any], name: str, source: str) -> np.ndarray | None:
+    if name not in arrays:
+        return None
+    values = np.asarray(arrays[name])
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        raise DataError(
+            f"{source}: {name} has shape {values.shape} of {values.dtype}; needed one number for "
+            "each atom"
+        )
+    return values
 
 
 def _control(value: Any, source: str) -> str:
-    if value not in ("", "fixed_charge", "fixed_potential"):
+    if not isinstance(value, str) or value not in ("", "fixed_charge", "fixed_potential"):
         raise DataError(
-            f"{source}: charge_control is {value!r}; needed fixed_charge or fixed_potential"
+            f"{source}: charge_control is {shown(repr(value))}; needed fixed_charge or "
+            "fixed_potential"
         )
     return str(value)

@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import CapacityError, DataError
-from electrojax.system.neighbors import complete_cell, coulomb_pairs, neighbor_list
+from electrojax.system.neighbors import (
+    check_distances,
+    complete_cell,
+    coulomb_pairs,
+    neighbor_list,
+)
 from electrojax.system.quantities import LABELS, Quantity
 from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import Batch, Frame, Label, System, Targets
@@ -85,7 +90,8 @@ def build_sample(
             summed; the frame's cell where not given.
 
     Raises:
-        DataError: for one periodic axis, a cell without volume or positions that are not finite.
+        DataError: for one periodic axis, a cell without volume, positions that are not finite, or
+            atoms on top of each other.
     """
     n = len(frame.numbers)
     edges = neighbor_list(frame.positions, frame.cell, frame.pbc, cutoff, frame.source)
@@ -97,6 +103,7 @@ def build_sample(
     summed = cell
     if boundary == "slab":
         summed = with_height(cell, open_axis(planned, frame.normal)[1], frame.normal)
+    check_distances(frame.positions, cell, edges, frame.source)
     pairs = coulomb_pairs(frame.positions, summed, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     # Any numbers may name the fragments of a frame; a program counts them from 0.

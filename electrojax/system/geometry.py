@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from electrojax.system.slabs import open_axis, with_height
+from electrojax.system.slabs import sum_cells
 from electrojax.system.types import System
 from electrojax.typing import Array, replace
 
@@ -86,9 +86,7 @@ def summed_in(system: System) -> System:
     """
     if system.boundary != "slab":
         return system
-    height = open_axis(jnp.asarray(system.plan_cell), system.normal)[1]
-    cells = (jnp.asarray(c) for c in (system.cell, system.plan_cell))
-    cell, plan = (with_height(c, height, system.normal) for c in cells)
+    cell, plan = sum_cells(system.cell, system.plan_cell, system.normal)
     return replace(system, cell=cell, plan_cell=plan)
 
 

@@ -47,20 +47,46 @@ def graph_layout(system: System) -> GraphLayout:
     Raises:
         CapacityError: if the system does not say how many atoms its largest structure has.
     """
-    graphs, atoms = system.n_graphs, system.graph_nodes
-    if atoms < 1:
+    if system.graph_nodes < 1:
         raise CapacityError("the system has graph_nodes = 0; build it with collate")
-    mask, node_graph = system.node_mask, system.node_graph
+    return dense_layout(system.node_mask, system.node_graph, system.n_graphs, system.graph_nodes)
+
+
+def dense_layout(
+    mask: Array, node_graph: Array, graphs: int, atoms: int, ordered: bool = True
+) -> GraphLayout:
+    """Returns the dense layout of entries [N] of structures.
+
+    Args:
+        mask: [N] true on real entries.
+        node_graph: [N] structure of each.
+        graphs: G.
+        atoms: A, the largest number of entries of one structure.
+        ordered: structures ascend and padding comes last; otherwise entries are sorted first.
+
+    Raises:
+        CapacityError: if there is no place for an entry.
+    """
+    if atoms < 1:
+        raise CapacityError("no place for an atom in a structure; needed graph_nodes >= 1")
+    count = len(mask)
     counts = jax.ops.segment_sum(
-        mask.astype(jnp.int32), node_graph, graphs, indices_are_sorted=True
+        mask.astype(jnp.int32), node_graph, graphs, indices_are_sorted=ordered
     )
     starts = jnp.cumsum(counts) - counts
     places = jnp.arange(atoms, dtype=jnp.int32)
-    nodes = jnp.arange(system.n_nodes, dtype=jnp.int32)
+    rank = jnp.arange(count, dtype=jnp.int32)
+    index = jnp.minimum(starts[:, None] + places, count - 1)
+    graph = jnp.where(mask, node_graph, graphs)
+    if not ordered:
+        # Entries by structure, padding (graph G) last, as they come otherwise.
+        order = jnp.argsort(graph, stable=True).astype(jnp.int32)
+        index = order[index]
+        rank = rank.at[order].set(rank)
     return GraphLayout(
-        node_graph=jnp.where(mask, node_graph, graphs),
-        slot=nodes - starts[jnp.minimum(node_graph, graphs - 1)],
-        index=jnp.minimum(starts[:, None] + places, system.n_nodes - 1),
+        node_graph=graph,
+        slot=rank - starts[jnp.minimum(node_graph, graphs - 1)],
+        index=index,
         mask=places < counts[:, None],
-        whole=graphs == 1 and atoms == system.n_nodes,
+        whole=ordered and graphs == 1 and atoms == count,
     )

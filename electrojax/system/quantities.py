@@ -18,15 +18,17 @@ class Quantity:
 
     Attributes:
         name: in configurations, metrics and ``Targets``.
-        role: ``label``: a reference value, a field of ``Targets``; ``input``: what a frame carries;
-            ``diagnostic``: what a charge solver says of its own map, compared with that of a sound
-            one; ``prediction``: an output that is never labelled.
+        role: ``label``: a reference value, a field of ``Targets``; ``form``: another form of one,
+            which readers turn into it; ``input``: what a frame carries; ``diagnostic``: what a
+            charge solver says of its own map, compared with that of a sound one; ``prediction``:
+            an output that is never labelled.
         axis: ``graphs``: one per structure; ``nodes``: one per atom.
         shape: of one value.
         components: for a varying number of components, those that a file may have.
         unit: of data and predictions; empty for a number.
         key: its name in extxyz files by default; empty where files have none.
         meaning: what a file holds under that name, without the unit.
+        default: of an input that a file does not give.
         loss: what the loss term is, with its unit; empty for what is not fitted.
         error_unit: of RMSE and MAE.
         error_scale: factor from ``unit`` to ``error_unit``.
@@ -43,13 +45,14 @@ class Quantity:
     """
 
     name: str
-    role: Literal["label", "input", "diagnostic", "prediction"] = "label"
+    role: Literal["label", "form", "input", "diagnostic", "prediction"] = "label"
     axis: Literal["nodes", "graphs"] = "graphs"
     shape: tuple[int, ...] = ()
     components: tuple[int, ...] = ()
     unit: str = ""
     key: str = ""
     meaning: str = ""
+    default: float = 0.0
     loss: str = ""
     error_unit: str = ""
     error_scale: float = 1e3
@@ -197,6 +200,14 @@ _TABLE = (
         plot="electrostatic potential at a nucleus (V)",
     ),
     Quantity(
+        name="virial",
+        role="form",
+        shape=(3, 3),
+        unit="eV",
+        key="REF_virial",
+        meaning="virial, minus the stress times the volume, read as a stress",
+    ),
+    Quantity(
         name="total_charge",
         role="input",
         unit="e",
@@ -213,6 +224,7 @@ _TABLE = (
         role="input",
         key="multiplicity",
         meaning="spin multiplicity 2S+1 (an input)",
+        default=1.0,
     ),
     Quantity(
         name="external_field",
@@ -236,6 +248,13 @@ _TABLE = (
         axis="nodes",
         key="fragment",
         meaning="number of each atom's fragment [N] (an input)",
+    ),
+    Quantity(
+        name="weight",
+        role="input",
+        key="config_weight",
+        meaning="factor of the frame's squared errors in the loss (an input); 0 leaves it out",
+        default=1.0,
     ),
     Quantity(
         name="level_slope",
@@ -282,6 +301,9 @@ QUANTITIES: dict[str, Quantity] = {q.name: q for q in _TABLE}
 
 LABELS: dict[str, Quantity] = {q.name: q for q in _TABLE if q.role == "label"}
 """What a frame may be labelled with: the fields of ``Targets``."""
+
+READ_LABELS: dict[str, Quantity] = {q.name: q for q in _TABLE if q.role in ("label", "form")}
+"""What files may hold of them: the labels and their other forms."""
 
 INPUTS: dict[str, Quantity] = {q.name: q for q in _TABLE if q.role == "input"}
 """What a frame may carry beside its atoms and labels."""

@@ -32,3 +32,9 @@ def with_height(cell: Any, height: Any, normal: int) -> Any:
     row = np.eye(3, dtype=cell.dtype)[normal][:, None]
     vector = open_axis(cell, normal)[0] * height[..., None]
     return cell * (1 - row) + row * vector[..., None, :]
+
+
+def sum_cells(cell: Any, plan_cell: Any, normal: int) -> tuple[Any, Any]:
+    """Returns cells [..., 3, 3] and those of their plan with the plan's height along the normal."""
+    height = open_axis(plan_cell, normal)[1]
+    return with_height(cell, height, normal), with_height(plan_cell, height, normal)

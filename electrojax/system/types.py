@@ -116,7 +116,8 @@ class Targets:
     A label is one field here and one row of :mod:`electrojax.system.quantities`, with its axis.
 
     Attributes:
-        weight: [G] weight of the structure in the loss, 0 on padding.
+        weight: [G] factor of the structure's squared errors in the loss; 0: it does not count, as
+            on padding.
         energy: [G] eV, **relative to the sum of the atomic energies** (subtracted on the host in
             float64, so that float32 never sees the large numbers).
         forces: [N, 3] eV/Å.
@@ -162,7 +163,7 @@ class Frame:
         fragment: [N] fragment indices.
         charge_control: ``fixed_charge`` or ``fixed_potential``; empty for the model's choice.
         fermi_level: eV, an input at fixed potential; None where only a label may give it.
-        weight: weight in the loss.
+        weight: factor of its squared errors in the loss; 0 leaves it out of the training.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
         given: names of the inputs that the file gave; the others have their defaults.
@@ -187,6 +188,14 @@ class Frame:
     split: str = ""
     given: frozenset[str] = frozenset()
     tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses a weight that is negative or not finite."""
+        if not 0.0 <= self.weight < float("inf"):
+            raise DataError(
+                f"{self.source}: its weight is {self.weight}; needed a finite number of at least 0 "
+                "(0 leaves the frame out of the training)"
+            )
 
     @property
     def boundary(self) -> Boundary:
@@ -272,16 +281,29 @@ class Batch:
 
 def graph_sum(values: Array, system: System) -> Array:
     """Returns per-structure sums [G, ...] of per-atom values [N, ...]; padding is left out."""
+    return masked_sum(values, system.node_mask, system.node_graph, system.n_graphs)
+
+
+def masked_sum(
+    values: Array, mask: Array, graph: Array, graphs: int, ordered: bool = True
+) -> Array:
+    """Returns per-structure sums [G, ...] of values [N, ...] where a mask [N] is true.
+
+    Args:
+        values: [N, ...].
+        mask: [N].
+        graph: [N] structure of each value.
+        graphs: G.
+        ordered: structures ascend.
+    """
     import jax
     import jax.numpy as jnp
 
-    mask = system.node_mask.reshape((-1,) + (1,) * (values.ndim - 1))
-    if system.n_graphs == 1:
+    mask = mask.reshape((-1,) + (1,) * (values.ndim - 1))
+    if graphs == 1:
         # In pairs, not one after the other, which loses two digits more for 10⁵ atoms.
         return jnp.sum(jnp.where(mask, values, 0), axis=0, keepdims=True)
-    return jax.ops.segment_sum(
-        values * mask, system.node_graph, system.n_graphs, indices_are_sorted=True
-    )
+    return jax.ops.segment_sum(values * mask, graph, graphs, indices_are_sorted=ordered)
 
 
 def graph_mean(values: Array, system: System) -> Array:

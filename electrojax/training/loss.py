@@ -18,7 +18,7 @@ class TermSums:
     """Sums over one batch from which the loss and the errors of one quantity follow.
 
     Attributes:
-        loss_square: Σ w (f Δ)² over the labelled entries of converged structures.
+        loss_square: Σ w (f Δ)² over the labelled entries of converged structures with w > 0.
         loss_count: number of those entries.
         entries: number of labelled entries.
         square: Σ Δ² over the labelled entries.
@@ -69,8 +69,9 @@ def loss(
     """Returns the loss of a batch and the sums it was made of.
 
     L = Σ_k λ_k L_k, with L_k = Σ_a m_a w_g(a) (f_a Δ_a)² / Σ_a m_a over the entries a of quantity
-    k: m_a is 1 where a label exists and the charge solver of structure g(a) converged, else 0;
-    w_g is the weight of the structure. Entries and factors f by quantity:
+    k: m_a is 1 where a label exists, the charge solver of structure g(a) converged and its weight
+    w_g is not 0, else 0: a weight of 0 is as good as leaving the structure out. Entries and factors
+    f by quantity:
 
     - energy: one per structure, Δ = (E − E_ref)/N, (eV/atom)²;
     - forces: three per atom, (eV/Å)²; stress: nine per periodic structure, (eV/Å³)²;
@@ -114,8 +115,9 @@ def _sums(
     # where, not a product: a label that is missing must stop NaN as well as numbers.
     delta = jnp.where(mask, part.predicted - part.reference, 0)
     factor = 1 / atoms if part.per_atom else jnp.ones_like(atoms)
-    counted = mask * _column(part.axis, converged, system)
-    weight = counted * _column(part.axis, jnp.asarray(batch.targets.weight) * factor**2, system)
+    weights = jnp.asarray(batch.targets.weight)
+    counted = mask * _column(part.axis, converged * (weights > 0), system)
+    weight = counted * _column(part.axis, weights * factor**2, system)
     fixed = jax.lax.stop_gradient(delta)
     return TermSums(
         # Structures that did not converge are left out before squaring, for the same reason.

@@ -100,7 +100,8 @@ class Sums:
         system, weights = batch.system, np.asarray(batch.targets.weight)
         factor = 1 / atoms if part.per_atom else np.ones_like(atoms)
         delta = np.where(mask, part.predicted - part.reference, 0.0)
-        counted = mask & (_column(part.axis, prediction.report.converged, system) > 0)
+        counts = prediction.report.converged & (weights > 0)
+        counted = mask & (_column(part.axis, counts, system) > 0)
         weight = _column(part.axis, weights * factor**2, system)
         self.add(
             name,

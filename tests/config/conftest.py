@@ -32,15 +32,21 @@ class Light:
     channels: int = option(16, "channels", positive=True)
 
 
-@dataclasses.dataclass
-class NoCharges:
-    """No charges."""
+class Solver:
+    """What a solver says of itself by default."""
 
     provides: ClassVar[tuple[str, ...]] = ()
+    diagnoses: ClassVar[tuple[str, ...]] = ()
+    gradients: ClassVar[tuple[str, ...]] = ("implicit",)
 
 
 @dataclasses.dataclass
-class Scf:
+class NoCharges(Solver):
+    """No charges."""
+
+
+@dataclasses.dataclass
+class Scf(Solver):
     """Charges iterated to self-consistency.
 
     A second paragraph that no summary shows.

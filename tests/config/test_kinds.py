@@ -4,20 +4,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-import flax.linen as nn
 import pytest
 from pydantic import ValidationError
 
 from electrojax.config.kinds import Tables, kind_options, run_schema
 from electrojax.config.resolve import load_run
 from electrojax.errors import ConfigError
+from electrojax.solvers.base import ChargeSolver
 
 
 def option(default: Any, **metadata: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-class Plugin(nn.Module):
+class Plugin(ChargeSolver, kw_only=True):
     """A solver from elsewhere."""
 
     strength: float

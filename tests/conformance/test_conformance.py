@@ -18,7 +18,7 @@ from electrojax import testing
 from electrojax.models import bundle
 from electrojax.models.predict import predict_frames
 from electrojax.nn.base import BACKBONES
-from electrojax.solvers.base import SOLVERS
+from electrojax.solvers.table import SOLVERS
 from electrojax.system.batching import Capacity
 from electrojax.system.types import Frame, System
 from electrojax.typing import replace

@@ -140,14 +140,17 @@ def cut(file, name):
     [
         (lambda f: f.attrs.__setitem__("version", 9), ["version 9", "update"]),
         (lambda f: f.attrs.__setitem__("format", "other"), ['"other"', "data convert"]),
-        (lambda f: f["positions"].__setitem__((5, 1), np.nan), ["frame 2", "positions"]),
+        (
+            lambda f: f["positions"].__setitem__((5, 1), np.nan),
+            ["frame 2", "the position of atom 1"],
+        ),
         (lambda f: f["cell"].__setitem__((3, 0, 0), np.inf), ["frame 3", "cell"]),
         (lambda f: f["numbers"].__setitem__(0, 0), ["frame 0", "element"]),
         (lambda f: f["pbc"].__setitem__(1, [True, False, False]), ["frame 1", "pbc T F F"]),
         (lambda f: f.__delitem__("offsets"), ["damaged", "offsets"]),
         (lambda f: cut(f, "labels/forces/values"), ["damaged", "labels/forces"]),
         (lambda f: cut(f, "labels/energy/present"), ["damaged", "labels/energy"]),
-        (lambda f: cut(f, "positions"), ["frame 4", "position"]),
+        (lambda f: cut(f, "positions"), ["damaged", "positions has shape (24, 3); needed (25, 3)"]),
     ],
 )
 def test_damage_is_named(frames, tmp_path, edit, words):
@@ -157,12 +160,124 @@ def test_damage_is_named(frames, tmp_path, edit, words):
     assert all(word in message for word in [*words, "set.h5"]), message
 
 
+def put(file, name, values, **options):
+    if name in file:
+        del file[name]
+    file.create_dataset(name, data=values, **options)
+
+
+def shaped(file, name, dtype, shape, chunk):
+    """A data set of which the file keeps next to nothing."""
+    del file[name]
+    file.create_dataset(name, shape, dtype, chunks=chunk, compression="gzip")
+
+
+def linked(file, link):
+    del file["labels"]
+    file["labels"] = link
+
+
+def first(file, name, value):
+    file[name][(0,) * file[name].ndim] = value
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda f: first(f, "numbers", 119), ["frame 0: atom 0", "number 119"]),
+        (lambda f: f["numbers"].__setitem__(6, -1), ["frame 2: atom 2", "number -1"]),
+        (lambda f: put(f, "numbers", f["numbers"][()] + 0.5), ["numbers holds float64"]),
+        (lambda f: put(f, "numbers", np.ones(25, bool)), ["numbers holds bool"]),
+        (lambda f: put(f, "positions", ["x"] * 25), ["positions holds object"]),
+        (lambda f: put(f, "positions", f["positions"][()] * 1j), ["positions holds complex128"]),
+        (lambda f: put(f, "cell", np.zeros((5, 2, 2))), ["cell has shape (5, 2, 2)", "(5, 3, 3)"]),
+        (lambda f: first(f, "cell", 1e300), ["frame 0: the cell is 1e+300"]),
+        (lambda f: f["cell"].__setitem__(1, np.ones((3, 3))), ["frame 1", "span no volume"]),
+        (lambda f: put(f, "pbc", np.full((5, 3), 7)), ["frame 0: pbc is 7; needed 0 or 1"]),
+        (lambda f: put(f, "split", np.zeros(5)), ["split holds float64; needed texts"]),
+        (lambda f: put(f, "split", ["a\nb"] * 5), ["split has a text with control characters"]),
+        (lambda f: first(f, "labels/multipoles/components", -1), ["frame", "-1 components"]),
+        (lambda f: first(f, "labels/multipoles/components", 99), ["frame", "99 components"]),
+        (lambda f: first(f, "labels/energy/values", 1e308), ["frame 1: energy is 1e+308"]),
+        (lambda f: first(f, "inputs/multiplicity/values", 0.5), ["frame 1: multiplicity is 0.5"]),
+        (lambda f: put(f, "labels/energy/present", np.full(5, 2)), ["labels/energy/present is 2"]),
+        (lambda f: put(f, "offsets", [0, 1, 1, 9, 16, 25]), ["frame 1: has no atoms"]),
+        (lambda f: put(f, "offsets", [0, 1, 2**62, 9, 16, 25]), ["frame 1: has no atoms"]),
+        (lambda f: put(f, "offsets", [3, 4, 5, 9, 16, 25]), ["frame 0: has no atoms"]),
+        (lambda f: put(f, "offsets", [0]), ["holds no structures"]),
+        (lambda f: f.attrs.__setitem__("format", "x" * 10000), ["xxx..."]),
+        (lambda f: f.attrs.__setitem__("version", [1, 1]), ["version [1 1]"]),
+        (lambda f: linked(f, h5py.ExternalLink("/etc/passwd", "/")), ["labels", "is a link"]),
+        (lambda f: linked(f, h5py.SoftLink("/inputs")), ["labels", "is a link"]),
+        (lambda f: shaped(f, "offsets", "i8", (2**40,), (2**20,)), ["offsets announces more"]),
+        (lambda f: shaped(f, "offsets", "i8", (2**62,), (2**20,)), ["offsets announces more"]),
+        (lambda f: put(f, "numbers", np.ones(25, "i4"), chunks=(2**23,), maxshape=(None,),
+                       compression="gzip"),
+         ["numbers announces more"]),
+        (lambda f: shaped(f, "numbers", "i4", (2**40,), (2**20,)), ["numbers has shape"]),
+    ],
+)  # fmt: skip
+def test_foreign_or_hostile_data_sets(frames, tmp_path, edit, words):
+    path = tmp_path / "set.h5"
+    frames = [
+        dataclasses.replace(f, multiplicity=2.0) if i == 1 else f for i, f in enumerate(frames)
+    ]
+    labels = {**frames[1].labels, "energy": np.float64(1.0)}
+    frames[1] = dataclasses.replace(frames[1], labels=labels)
+    frames[0].labels.pop("energy", None)
+    write_hdf5(path, frames)
+    message = damaged(path, edit)
+    assert all(word in message for word in [*words, "set.h5"]), message
+    assert len(message) < 600
+
+
+def test_raw_storage_outside_the_file_is_not_read(frames, tmp_path):
+    """A data set may lie in any file of the reader: here its values would be another's text."""
+    secret, path = tmp_path / "secret", tmp_path / "set.h5"
+    secret.write_bytes(bytes(range(200)))
+    write_hdf5(path, frames)
+
+    def steal(file):
+        del file["cell"]
+        external = [(str(secret), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("cell", (5, 3, 3), "f8", external=external)
+
+    assert "cell lies in another file" in damaged(path, steal)
+
+
+def test_unknown_data_sets_are_left_alone(frames, tmp_path):
+    """4 PB of zeros that the file does not hold, and a group where nothing is declared."""
+    write_hdf5(tmp_path / "set.h5", frames)
+    with h5py.File(tmp_path / "set.h5", "r+") as file:
+        file.create_dataset("other", (2**49,), "f8", chunks=(2**20,), compression="gzip")
+        file["labels/other/values"] = np.zeros(3)
+    assert_equal(read_hdf5(tmp_path / "set.h5"), frames)
+
+
+def test_damaged_bytes_are_one_line(frames, tmp_path, rng):
+    """Bits of the file turned over: it is read, or refused in one line."""
+    write_hdf5(tmp_path / "set.h5", frames)
+    whole = bytearray((tmp_path / "set.h5").read_bytes())
+    refused = 0
+    for _ in range(60):
+        copy = bytearray(whole)
+        for place in rng.integers(0, len(whole), size=3):
+            copy[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "flip.h5").write_bytes(copy)
+        try:
+            read_hdf5(tmp_path / "flip.h5")
+        except DataError as error:
+            refused += 1
+            assert "flip.h5" in str(error) and "\n" not in str(error)
+    assert refused > 5
+
+
 def test_a_label_that_is_not_finite_is_named(frames, tmp_path):
     labels = {"forces": np.zeros((7, 3)), "energy": np.float64(0)}
     labels["forces"][4, 2] = np.nan
     frames[3] = dataclasses.replace(frames[3], labels=labels)
     write_hdf5(tmp_path / "set.h5", frames)
-    with pytest.raises(DataError, match=r"set\.h5 frame 3: forces is not finite"):
+    with pytest.raises(DataError, match=r"set\.h5 frame 3: forces of atom 4 is nan"):
         read_hdf5(tmp_path / "set.h5")
 
 

@@ -97,7 +97,7 @@ def test_inputs_of_atoms_are_checked():
     with pytest.raises(DataError, match="3 components"):
         frame_from_atoms(atoms, "frame 3")
     atoms.info = {"total_charge": float("nan")}
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="total_charge is nan; needed a finite number"):
         frame_from_atoms(atoms)
 
 
@@ -110,3 +110,24 @@ def test_one_atom_and_far_apart_atoms(model):
     )
     for prediction in predict_frames(model, [lonely, apart]):
         assert np.isfinite(prediction.energy) and np.isfinite(prediction.forces).all()
+
+
+def test_structures_that_check_refuses_are_not_predicted(model):
+    """Overlapping atoms, in a cell or by its images, a cell of NaN, and what is no structure."""
+    water = ase.Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    twice = ase.Atoms("OHHOHH", np.concatenate([water.positions, water.positions + 1e-6]))
+    with pytest.raises(DataError, match=r"structure 1: atoms \d and \d are .* Å apart"):
+        ej.predict(model, [water, twice])
+    image = ase.Atoms("OO", [[0, 0, 0], [5.0, 0.01, 0]], cell=np.eye(3) * 5.0, pbc=True)
+    with pytest.raises(DataError, match=r"structure 0: atoms 0 and 1 are 0\.01 Å apart"):
+        ej.predict(model, image)
+    image.set_cell(np.full((3, 3), np.nan))
+    with pytest.raises(DataError, match="structure 0: the cell is nan"):
+        ej.predict(model, image)
+    far = ase.Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [1e8, 0, 0]])
+    with pytest.raises(DataError, match="structure 0: atom 2 is .* away from the others"):
+        ej.predict(model, far)
+    with pytest.raises(DataError, match="needed ase.Atoms or a sequence of them, got NoneType"):
+        ej.predict(model, None)
+    with pytest.raises(DataError, match="structure 1: is a str; needed ase.Atoms"):
+        ej.predict(model, [water, "water.xyz"])

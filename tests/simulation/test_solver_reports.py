@@ -44,7 +44,9 @@ def built(path, *overrides, most=100):
     engine = job.engine
     solver = engine.model.network.solver
     network = engine.model.network.clone(
-        solver=Halving(solver.charge_control, solver.l_max, solver.width, most=most)
+        solver=Halving(
+            charge_control=solver.charge_control, most=most, l_max=solver.l_max, width=solver.width
+        )
     )
     model = dataclasses.replace(engine.model, network=network)
     moving = dataclasses.replace(engine.moving, network=network)

@@ -92,7 +92,7 @@ def test_shipped_sweeps_can_be_planned(
 
 
 def test_the_small_design_space_has_every_kind_on_both_sets() -> None:
-    from electrojax.solvers.base import SOLVERS
+    from electrojax.solvers.table import SOLVERS
 
     points = load_sweep("configs/sweep/design_space_small.yaml").points
     found = {(p.values["data"], p.run.config.model.solver.kind) for p in points}

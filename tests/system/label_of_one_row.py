@@ -12,7 +12,6 @@ import numpy as np
 from electrojax.analysis.plots import parity_plot
 from electrojax.analysis.predictions import gather, plotted_pairs
 from electrojax.analysis.report.tables import unit_of
-from electrojax.config.kinds import Tables
 from electrojax.config.schema import EarlyStop, Keys, Loss
 from electrojax.config.starter import schema_json
 from electrojax.data.conversion import write_structures
@@ -51,12 +50,13 @@ def check_configuration():
     assert "the gap, eV²" in definitions["Loss"]["properties"]["gap"]["description"]
     assert "gap" in definitions["Data"]["properties"]["require"]["items"]["enum"]
     assert "gap" in definitions["EarlyStop"]["properties"]["metric"]["pattern"]
-    solver = SimpleNamespace(provides=("gap",))
+    solver = SimpleNamespace(provides=("gap",), diagnoses=(), field_boundaries=())
     config = SimpleNamespace(
         model=SimpleNamespace(solver=SimpleNamespace(kind="x"), density=SimpleNamespace(l_max=0)),
         data=SimpleNamespace(train=True, valid=True, test=None),
     )
-    assert "valid/gap_rmse" in set(measures(config, Tables({}, {"x": solver})))
+    tables = SimpleNamespace(solver=lambda options: solver)
+    assert "valid/gap_rmse" in set(measures(SimpleNamespace(config=config, tables=tables)))
     assert unit_of("test/gap_rmse") == "meV"
 
 

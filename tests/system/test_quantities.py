@@ -17,6 +17,7 @@ from electrojax.system.quantities import (
     INPUTS,
     LABELS,
     QUANTITIES,
+    READ_LABELS,
     REQUIRES,
     metric_names,
     quantity_of,
@@ -34,7 +35,8 @@ def test_every_label_has_its_field_and_every_input_its_place_in_a_frame():
 
 
 def test_every_label_can_be_read_fitted_measured_and_plotted():
-    assert list(Keys.model_fields) == [*LABELS, *INPUTS]
+    assert list(Keys.model_fields) == [*READ_LABELS, *INPUTS]
+    assert set(READ_LABELS) == {*LABELS, "virial"}
     assert list(Loss.model_fields) == list(REQUIRES)
     for name, row in LABELS.items():
         assert row.key and row.loss and row.error_unit and row.plot, name

@@ -170,8 +170,8 @@ def test_other_solvers_have_one_gradient(run_file, kind):
         load_run(run_file, [override])
     lines = [" ".join(line.split()) for line in str(caught.value).splitlines()]
     assert sorted(lines) == [
-        f'{run_file}:14 train.stages.0.gradient solver kind "{kind}" has one gradient, so "direct" '
-        'of stage "warm" means nothing; drop it, or use solver kind scf',
+        f'{run_file}:14 train.stages.0.gradient solver kind "{kind}" has gradient implicit alone, '
+        'so "direct" of stage "warm" means nothing; drop it, or use solver kind scf',
         f"{run_file}:14 train.stages.0.loss.last_step "
         f'solver kind "{kind}" predicts no last_step; drop this weight',
         f"{run_file}:15 train.stages.1.loss.level_slope "

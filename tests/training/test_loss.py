@@ -137,13 +137,23 @@ def test_unconverged_structures_do_not_count(x64):
     assert int(terms["energy"].loss_count) == 3 and int(terms["energy"].entries) == 4
 
 
-def test_a_weight_of_zero_leaves_a_structure_out_of_the_sum(x64):
-    samples = toy.samples(2)
-    silent = replace(samples[0], weight=0.0)
-    both, terms = loss_of([silent, samples[1]], {"energy": 1.0})
-    one, _ = loss_of([samples[1]], {"energy": 1.0})
-    np.testing.assert_allclose(2 * both, one, rtol=1e-13)
-    assert int(terms["energy"].loss_count) == 2
+def test_a_weight_of_zero_is_a_structure_left_out_and_others_scale(x64):
+    first, second = toy.samples(2)
+    weights, params = {"energy": 1.0, "forces": 3.0}, toy.params(dtype=np.float64)
+
+    def value(params, samples):
+        return loss_of(samples, weights, params=params)[0]
+
+    slope = jax.value_and_grad(value)
+    alone, expected = slope(params, [second])
+    both, gradient = slope(params, [replace(first, weight=0.0), second])
+    np.testing.assert_allclose(both, alone, rtol=1e-13)
+    for found, wanted in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-14)
+    scaled = value(params, [replace(second, weight=2.5)])
+    np.testing.assert_allclose(scaled, 2.5 * alone, rtol=1e-13)
+    silent, slopes = slope(params, [replace(first, weight=0.0)])
+    assert silent == 0 and not any(np.any(leaf) for leaf in jax.tree.leaves(slopes))
 
 
 def test_the_dipole_of_a_periodic_cell_is_not_fitted(x64):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electrojax.data.conversion import check_absent
-from electrojax.data.extxyz import frames_of
+from electrojax.data.extxyz import frames_of, read_atoms
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.making.calculators import (
     ATOM_MULTIPLICITIES,
@@ -88,7 +88,7 @@ def label_file(
             no frame converged; the output cannot be written.
     """
     _check_output(Path(output), force)
-    structures = _read_frames(Path(source))
+    structures = read_atoms(source)
     first: list[str] = []
     try:
         frames, dropped = label_with_calculator(structures, calculator, options, first.append)
@@ -104,22 +104,6 @@ def label_file(
     else:
         _write_whole(Path(output), _extxyz_bytes(frames, Path(output)))
     return LabelReport(len(frames), dropped, tuple(first))
-
-
-def _read_frames(path: Path) -> list["Atoms"]:
-    import ase.io
-
-    try:
-        frames: list[Atoms] = ase.io.read(path, index=":", format="extxyz")
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
-        # ASE's own XYZError is an OSError too, without the system's reason.
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: not a readable extxyz file: {reason}") from None
-    if not frames:
-        raise DataError(f"{path}: holds no structures; needed an extxyz file with at least one")
-    return frames
 
 
 def _extxyz_bytes(frames: Sequence["Atoms"], path: Path) -> bytes:

@@ -39,6 +39,7 @@ class CorrectedOperator(SitesOperator):
     dipoles: tuple[int, ...] = static()
 
     def _potential(self, charge: Array) -> Array:
+        # ∂/∂p of ½ mᵀ C m with m = U p is Uᵀ C m.
         conjugate = self._conjugate(self.layout.dense(charge))
         return self.bulk.potential(charge) + self._spread_out(conjugate, self.width, self.l_max)
 
@@ -58,6 +59,7 @@ class CorrectedOperator(SitesOperator):
     def _rows(self, width: Array, l_max: int) -> Array:
         rows = self.moments[..., : (l_max + 1) ** 2]
         width = jnp.asarray(width, rows.dtype)
+        # ∫ρ x² of a Gaussian charge is σ² along each direction.
         return rows.at[..., 0].add(self.spread * width[..., None] ** 2)
 
     def _total(self, dense: Array) -> Array:

@@ -21,11 +21,12 @@ import numpy as np
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
 from electrojax.electrostatics.engines.operator import SitesOperator
-from electrojax.electrostatics.engines.slab import SlabCoulomb
+from electrojax.electrostatics.engines.slab import SlabCoulomb, open_sites
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import harmonic_order, summed_in, volume
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.geometry import harmonic_order, volume
+from electrojax.system.layout import GraphLayout
 from electrojax.system.slabs import open_axis
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
@@ -141,14 +142,14 @@ class CounterChargedCoulomb(SlabCoulomb):
             raise ConfigError("a counter charge on a slab that is taken as neutral; needed neither")
 
     def prepare(  # type: ignore[override]
-        self, system: System, l_max: int, width: float | Array
+        self, sites: Sites | System, l_max: int, width: float | Array
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
-        system = summed_in(system)
-        slab = super().prepare(system, l_max, width)
-        layout, cell = graph_layout(system), system.cell
-        normal, height = open_axis(cell, system.normal)
-        positions = layout.dense(system.positions)
+        sites = open_sites(sites)
+        slab = super().prepare(sites, l_max, width)
+        layout, cell = slab.layout, sites.cell
+        normal, height = open_axis(cell, sites.normal)
+        positions = layout.dense(sites.positions)
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,
@@ -199,6 +200,7 @@ class CounterChargedOperator(SitesOperator):
 
     def _energy(self, charge: Array) -> Array:
         total, far = self._moments(self.layout.dense(charge))
+        # (2π k_e/area) (Q F − ½ Q² f_gg)
         own = 0.5 * self.profile.mean_distance * total**2
         return self.bulk.energy(charge) + self.scale * (total * far - own)
 
@@ -218,6 +220,7 @@ class CounterChargedOperator(SitesOperator):
     def _felt(self, moments: tuple[Array, Array], width: Array, l_max: int) -> Array:
         """What multipoles of a width feel of the counter charge, and of being part of it."""
         charge, far = (self.scale * m for m in moments)
+        # ∂/∂p of Q F is Q ∂F/∂p + F ∂Q/∂p, and ∂Q/∂p is 1 for charges alone.
         values = charge[:, None, None] * self._rows(width, l_max)
         shared = far - self.profile.mean_distance * charge
         values = values.at[..., 0].add(shared[:, None])
@@ -225,11 +228,13 @@ class CounterChargedOperator(SitesOperator):
 
     def _rows(self, width: Array, l_max: int) -> Array:
         """∫ f φ_lm of every unit multipole [G, A, M]: ⟨f⟩, ⟨f'⟩ n and ⟨f''⟩ R_m(n)/3."""
+        # f has a kink at a plane, and points no width to round it.
         smooth = jnp.maximum(jnp.asarray(width, self.height.dtype), SHARPEST)
         value, slope, curvature = self.profile.averages(self.height, smooth)
         n = harmonic_order(self.normal)
         rows = [value, *(slope * n[:, x, None] for x in range(3))]
         components = [n[:, x, None] for x in range(3)]
+        # A quadrupole is Θ:∇∇ of a Gaussian with Θ = ⅓ Σ p_m C_m, and ∇∇f = f'' n n.
         rows += [curvature * r / 3.0 for r in quadrupole_product(components, components)]
         return jnp.stack(rows[: (l_max + 1) ** 2], axis=-1)
 

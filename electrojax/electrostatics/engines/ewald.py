@@ -27,9 +27,10 @@ from electrojax.electrostatics.kernels.gaussian import (
 from electrojax.electrostatics.kernels.pairs import pair_potential
 from electrojax.electrostatics.kernels.screened import are_points, switched_coulomb
 from electrojax.electrostatics.kernels.short_range import short_range_energy
+from electrojax.electrostatics.sites import Pairs, Sites, real_space_pairs
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import PADDING_DISTANCE, harmonic_order, volume
-from electrojax.system.types import System, graph_sum
+from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
 
@@ -103,6 +104,7 @@ class EwaldCoulomb:
         """
         size = abs(float(np.linalg.det(cell)))
         best = (size**2 / (128 * math.pi**3 * atoms * PAIR_COST)) ** (1 / 6)
+        # No Gaussian may be wider than those of the reciprocal sum.
         split = max(best, float(np.max(width)))
         return dataclasses.replace(self, cutoff=2 * split * _screening(self.accuracy, l_max))
 
@@ -112,12 +114,12 @@ class EwaldCoulomb:
         pairs = atoms**2 / size * 4 / 3 * math.pi * self.cutoff**3
         return PAIR_COST * pairs + self._reciprocal().cost(atoms, cell, self.split(l_max), l_max)
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> "EwaldOperator":
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> "EwaldOperator":
         """Returns the map from multipoles to potentials for these positions and cells.
 
         Args:
-            system: a batch with the k_box and the pairs that :meth:`k_box` and :meth:`pair_cutoff`
-                ask for.
+            sites: the sites, or a batch for its atoms, with the k_box and the pairs that
+                :meth:`k_box` and :meth:`pair_cutoff` ask for.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number or [N], none wider than the split.
 
@@ -126,25 +128,31 @@ class EwaldCoulomb:
             CapacityError: if the k_box is empty.
         """
         check_order(l_max)
+        sites = Sites.of(sites)
         if are_points(width) and self.self_interaction:
             raise ConfigError(
                 "point charges (width 0) with their interaction with themselves, which is "
                 "infinite; needed self_interaction False or a positive width"
             )
-        cell = system.cell
+        cell, pairs = sites.cell, real_space_pairs(sites)
         split = jnp.asarray(self.split(l_max), cell.dtype)
-        widths = jnp.broadcast_to(jnp.asarray(width, cell.dtype), (system.n_nodes,))
-        vectors = _pair_vectors(system)
+        widths = jnp.broadcast_to(jnp.asarray(width, cell.dtype), (len(sites.mask),))
+        vectors = _pair_vectors(sites, pairs)
         squared = jnp.sum(vectors * vectors, axis=-1)
         kernels = switched_coulomb(
-            squared, _pair_width(system, width), self.split(l_max), self.cutoff, 2 * l_max
+            squared,
+            _pair_width(pairs, width, cell.dtype),
+            self.split(l_max),
+            self.cutoff,
+            2 * l_max,
         )
         return EwaldOperator(
-            system=system,
-            reciprocal=self._reciprocal().prepare(system, l_max, split),
+            sites=sites,
+            pairs=pairs,
+            reciprocal=self._reciprocal().prepare(sites, l_max, split),
             vectors=vectors,
-            kernels=_masked(kernels, system),
-            on_site=self._on_site(widths, split, l_max, system.node_mask),
+            kernels=_masked(kernels, pairs),
+            on_site=self._on_site(widths, split, l_max, sites.mask),
             background=4.0 * math.pi * COULOMB / volume(cell),
             widths=widths,
             split=self.split(l_max),
@@ -155,6 +163,7 @@ class EwaldCoulomb:
 
     def _on_site(self, widths: Array, split: Array, l_max: int, mask: Array) -> Array:
         """[N, M] what each multipole feels of itself beyond the reciprocal sum."""
+        # The reciprocal sum has each wide Gaussian with itself; the pairs have no i = j at shift 0.
         wide = jnp.broadcast_to(self_potential(split, l_max), (len(widths), (l_max + 1) ** 2))
         if not self.self_interaction:
             return -wide
@@ -172,7 +181,8 @@ class EwaldOperator(SitesOperator):
     than the split; nor may one have width 0 at a point charge.
 
     Attributes:
-        system: the batch.
+        sites: where the multipoles are.
+        pairs: those within the cutoff.
         reciprocal: the sum over wide Gaussians.
         vectors: [P, 3] Å in the order (y, z, x), from sender to receiver.
         kernels: short-range radial kernels [P], zero at the cutoff and on padding.
@@ -185,7 +195,8 @@ class EwaldOperator(SitesOperator):
         uniform_width: Å, the width of all atoms where the program is made for it.
     """
 
-    system: System
+    sites: Sites
+    pairs: Pairs
     reciprocal: CoulombOperator
     vectors: Array
     kernels: tuple[Array, ...]
@@ -201,15 +212,18 @@ class EwaldOperator(SitesOperator):
         return self.reciprocal.potential(charge) + self._rest(charge)
 
     def _energy(self, charge: Array) -> Array:
-        sites = (self.system, charge, self.widths, self.split, self.cutoff, self.uniform_width)
-        rest = 0.5 * graph_sum(jnp.sum(charge * self._alone(charge), axis=-1), self.system)
-        return self.reciprocal.energy(charge) + short_range_energy(*sites) + rest
+        given = (self.widths, self.split, self.cutoff, self.uniform_width)
+        # ½ Σ_pairs [T_w − T_s] in blocks, so that energy and forces never store the pair list.
+        short = short_range_energy(self.sites, self.pairs, charge, *given)
+        alone = self.sites.sums(jnp.sum(charge * self._alone(charge), axis=-1))
+        return self.reciprocal.energy(charge) + short + 0.5 * alone
 
     def _receive(
         self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
         receive = receiving(self.reciprocal).receive
         widened = [self._widened(width) for width in widths]
+        # Receivers as wide as the split, to which pairs add T_w − T_s with w² = (σ² + τ²)/2.
         far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]
         values = [
             far + self._received(charge, width, l_max, self_interaction)
@@ -225,6 +239,7 @@ class EwaldOperator(SitesOperator):
         σ² + τ² = s² + τ'², with more than 2 s² in all, so that the k-vectors suffice.
         """
         if self.uniform_width is not None:
+            # What a pair feels depends on σ² + τ² alone.
             total = self.uniform_width**2 + width**2
             return math.sqrt(total - self.split**2) if total > 2.0 * self.split**2 else None
         if width > self.split * (1 + 1e-12):
@@ -239,14 +254,15 @@ class EwaldOperator(SitesOperator):
         self, multipoles: Array, width: float, l_max: int, self_interaction: bool
     ) -> Array:
         """What one receiver feels beyond the reciprocal sum, [N, (l_max + 1)²]."""
-        system, mask = self.system, self.system.node_mask
+        pairs, mask = self.pairs, self.sites.mask
         squared = jnp.sum(self.vectors**2, axis=-1)
         pair_width: float | Array = 0.0
         if self.uniform_width != 0 or width != 0:
-            pair_width = jnp.sqrt(0.5 * (self.widths[system.pair_senders] ** 2 + width**2))
+            pair_width = jnp.sqrt(0.5 * (self.widths[pairs.senders] ** 2 + width**2))
         order = self.l_max + l_max
+        # T_w − T_s with w² = (σ_j² + τ²)/2 of source and receiver.
         kernels = switched_coulomb(squared, pair_width, self.split, self.cutoff, order)
-        total = self._pair_sum(_masked(kernels, system), multipoles, l_max)
+        total = self._pair_sum(_masked(kernels, pairs), multipoles, l_max)
         if self_interaction:
             source = jnp.where(mask, self.widths, 1.0)
             total = total + on_site_response(multipoles, source, width, l_max)
@@ -255,21 +271,21 @@ class EwaldOperator(SitesOperator):
         return jnp.where(mask[:, None], total, 0.0)
 
     def _pair_sum(self, kernels: tuple[Array, ...], multipoles: Array, l_max: int) -> Array:
-        sent = multipoles[self.system.pair_senders]
+        sent = multipoles[self.pairs.senders]
         sources = [sent[:, m] for m in range(sent.shape[1])]
         vectors = [self.vectors[:, x] for x in range(3)]
         values = pair_potential(kernels, vectors, sources, l_max)
         return jax.ops.segment_sum(
             COULOMB * jnp.stack(values, axis=-1),
-            self.system.pair_receivers,
-            self.system.n_nodes,
-            indices_are_sorted=True,
+            self.pairs.receivers,
+            len(multipoles),
+            indices_are_sorted=self.sites.ordered,
         )
 
     def _rest(self, multipoles: Array) -> Array:
         """Everything but the reciprocal sum, [N, M]."""
         pairs = self._pair_sum(self.kernels, multipoles, self.l_max)
-        mask = self.system.node_mask[:, None]
+        mask = self.sites.mask[:, None]
         return jnp.where(mask, pairs, 0.0) + self._alone(multipoles)
 
     def _alone(self, multipoles: Array) -> Array:
@@ -277,16 +293,17 @@ class EwaldOperator(SitesOperator):
         total = self.on_site * multipoles
         background = self._neutralising(multipoles[:, 0], 0.5 * self.widths**2)
         total = total.at[:, 0].add(-background)
-        return jnp.where(self.system.node_mask[:, None], total, 0.0)
+        return jnp.where(self.sites.mask[:, None], total, 0.0)
 
     def _neutralising(self, charges: Array, spread: Array) -> Array:
         """(4π k_e/V) Σ_j (s² − ½σ_i² − ½σ_j²) q_j, what the pairs have at k = 0, [N] eV/e.
 
         spread is ½σ_i² of what feels it.
         """
-        graph = jnp.minimum(self.system.node_graph, self.system.n_graphs - 1)
-        total = graph_sum(charges, self.system)[graph]
-        moment = graph_sum(0.5 * self.widths**2 * charges, self.system)[graph]
+        graph = self.sites.structure
+        total = self.sites.sums(charges)[graph]
+        # At k → 0, T_w − T_s has the limit 4π (s² − w²) with w² = (σ_i² + σ_j²)/2.
+        moment = self.sites.sums(0.5 * self.widths**2 * charges)[graph]
         return self.background[graph] * ((self.split**2 - spread) * total - moment)
 
 
@@ -294,31 +311,31 @@ def _screening(accuracy: float, l_max: int) -> float:
     return math.sqrt(tail_exponent(accuracy, 2 * l_max))
 
 
-def _pair_vectors(system: System) -> Array:
+def _pair_vectors(sites: Sites, pairs: Pairs) -> Array:
     """From sender to receiver, [P, 3] Å in harmonic order."""
-    positions = harmonic_order(system.positions)
-    cells = harmonic_order(system.cell)
-    senders, receivers = system.pair_senders, system.pair_receivers
-    if system.n_graphs > 1:
-        cells = cells[system.node_graph[receivers]]
-    shifts = system.pair_shifts.astype(positions.dtype)
+    positions = harmonic_order(sites.positions)
+    cells = harmonic_order(sites.cell)
+    if len(cells) > 1:
+        cells = cells[sites.graph[pairs.receivers]]
+    shifts = pairs.shifts.astype(positions.dtype)
+    # Σ_i n_i a_i
     offsets = [shifts[:, i, None] * cells[:, i] for i in range(3)]
-    vectors = positions[receivers] - positions[senders] + sum(offsets[1:], start=offsets[0])
+    vectors = positions[pairs.receivers] - positions[pairs.senders]
+    vectors = vectors + sum(offsets[1:], start=offsets[0])
     padding = jnp.array([0.0, PADDING_DISTANCE, 0.0], positions.dtype)
-    return jnp.where(system.pair_mask[:, None], vectors, padding)
+    return jnp.where(pairs.mask[:, None], vectors, padding)
 
 
-def _pair_width(system: System, width: float | Array) -> float | Array:
+def _pair_width(pairs: Pairs, width: float | Array, dtype: np.dtype) -> float | Array:
     """w = √((σ_i² + σ_j²)/2): one number where all atoms have the same width, or [P]."""
     if are_points(width) or jnp.ndim(width) == 0:
         return 0.0 if are_points(width) else width
-    square = jnp.asarray(width, system.cell.dtype) ** 2
-    return jnp.sqrt(0.5 * (square[system.pair_receivers] + square[system.pair_senders]))
+    square = jnp.asarray(width, dtype) ** 2
+    return jnp.sqrt(0.5 * (square[pairs.receivers] + square[pairs.senders]))
 
 
-def _masked(kernels: tuple[Array, ...], system: System) -> tuple[Array, ...]:
-    mask = system.pair_mask
-    return tuple(jnp.where(mask, kernel, 0.0) for kernel in kernels)
+def _masked(kernels: tuple[Array, ...], pairs: Pairs) -> tuple[Array, ...]:
+    return tuple(jnp.where(pairs.mask, kernel, 0.0) for kernel in kernels)
 
 
 def _known_width(width: float | Array) -> float | None:

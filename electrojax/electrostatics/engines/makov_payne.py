@@ -17,9 +17,10 @@ from electrojax.electrostatics.contract import CoulombEngine
 from electrojax.electrostatics.engines.corrections import CorrectedOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.electrostatics.engines.slab import centred_positions
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order, volume
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array
 from electrojax.units import COULOMB
@@ -62,31 +63,32 @@ class MakovPayneCoulomb:
         """Returns the cutoff of the bulk sum's pairs in Å."""
         return self.bulk.pair_cutoff(l_max)
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> CorrectedOperator:
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> CorrectedOperator:
         """Returns the map from multipoles to potentials for these positions and cells.
 
         Args:
-            system: a batch as the bulk sum needs it.
+            sites: the sites, or a batch for its atoms, as the bulk sum needs them.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, as the bulk sum takes it.
         """
-        layout, width = graph_layout(system), jnp.asarray(width)
-        moments = _moments(layout, system)
+        sites = Sites.of(sites)
+        layout, spread = sites.layout(), jnp.asarray(width)
+        moments = _moments(layout, sites)
         return CorrectedOperator(
-            bulk=self.bulk.prepare(system, l_max, width),
+            bulk=self.bulk.prepare(sites, l_max, width),
             layout=layout,
             moments=moments,
             spread=jnp.asarray([0.0, 0.0, 0.0, 0.0, 3.0], moments.dtype),
-            width=layout.dense(width) if width.ndim else width,
-            coupling=_coupling(volume(system.cell)),
+            width=layout.dense(spread) if spread.ndim else spread,
+            coupling=_coupling(volume(sites.cell)),
             l_max=l_max,
             dipoles=(1, 2, 3),
         )
 
 
-def _moments(layout: GraphLayout, system: System) -> Array:
+def _moments(layout: GraphLayout, sites: Sites) -> Array:
     """Charge, D (y, z, x) and Θ of each unit multipole, [G, A, 5, 9], of points."""
-    positions = harmonic_order(centred_positions(layout, system))
+    positions = harmonic_order(centred_positions(layout, sites))
     square = jnp.sum(positions**2, axis=-1)
     rows = jnp.zeros((*square.shape, 5, 9), square.dtype)
     rows = rows.at[..., 0, 0].set(1.0).at[..., 1:4, 0].set(positions).at[..., 4, 0].set(square)
@@ -98,7 +100,9 @@ def _coupling(volume: Array) -> Array:
     """[G, 5, 5] over (Q, D, Θ), twice the quadratic form above."""
     form = np.zeros((5, 5))
     form[[1, 2, 3], [1, 2, 3]] = 1.0
+    # ΔE = ½ mᵀ C m: the factor of |D|² − Q Θ is 2π k_e/3V, half of 4π k_e/3V.
     form[0, 4] = form[4, 0] = -0.5
     factor = 4.0 * math.pi / 3.0 * COULOMB / volume[:, None, None]
+    # ½ α k_e Q²/L
     monopole = WIGNER * COULOMB / jnp.cbrt(volume)
     return (factor * jnp.asarray(form, volume.dtype)).at[:, 0, 0].add(monopole)

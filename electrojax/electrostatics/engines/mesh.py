@@ -34,9 +34,10 @@ from electrojax.electrostatics.kernels.mesh_waves import (
 )
 from electrojax.electrostatics.kernels.splines import MeshPlan, mesh_plan, spline_weights
 from electrojax.electrostatics.kernels.waves import planned_share, wave_weight
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import CapacityError, ConfigError
 from electrojax.system.geometry import cartesian_order, reciprocal
-from electrojax.system.types import System, graph_sum
+from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 
 FINEST = 1e-10
@@ -124,13 +125,14 @@ class MeshCoulomb:
         """Returns the mesh for one cell, on the host; the arguments are those of :meth:`k_box`."""
         return mesh_plan(self.k_box(cell, width, l_max), self.accuracy, l_max)
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> "MeshOperator":
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> "MeshOperator":
         """Returns the map from multipoles to potentials for these positions and cells.
 
-        The set of k-vectors is that of ``system.plan_cell``: it does not change with ``cell``.
+        The set of k-vectors is that of ``plan_cell``: it does not change with ``cell``.
 
         Args:
-            system: a batch whose k_box holds the vectors that :meth:`k_box` asks for.
+            sites: the sites, or a batch for its atoms, whose k_box holds the vectors that
+                :meth:`k_box` asks for.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number.
 
@@ -139,24 +141,25 @@ class MeshCoulomb:
             CapacityError: if the k_box is empty.
         """
         check_order(l_max)
+        sites = Sites.of(sites)
         if jnp.ndim(width):
             raise ConfigError("a width per atom; needed one width for all atoms on a mesh")
-        if not any(system.k_box):
+        if not any(sites.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
-        plan = mesh_plan(system.k_box, self.accuracy, l_max)
-        cell = system.cell
+        plan = mesh_plan(sites.k_box, self.accuracy, l_max)
+        cell = sites.cell
         width = jnp.asarray(width, cell.dtype)
         inverse = jnp.swapaxes(reciprocal(cell), 1, 2)
-        graph = jnp.minimum(system.node_graph, system.n_graphs - 1)
+        graph = sites.structure
         scale = inverse[graph] * jnp.asarray(plan.shape, cell.dtype)
-        base, offset = _places(system.positions, inverse[graph], plan)
+        base, offset = _places(sites.positions, inverse[graph], plan)
         return MeshOperator(
-            system=system,
+            sites=sites,
             base=jnp.concatenate([graph[:, None], base], axis=1).astype(jnp.int32),
             scale=scale,
             offset=offset,
             splines=tuple(spline_weights(offset, plan.order, d) for d in range(l_max + 1)),
-            weight=self._weight(system, cell, width, l_max, plan),
+            weight=self._weight(sites, cell, width, l_max, plan),
             width=width,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
             plan=plan,
@@ -165,14 +168,13 @@ class MeshCoulomb:
             block=max(16, self.block // plan.order**3),
         )
 
-    def _weight(
-        self, system: System, cell: Array, width: Array, l_max: int, plan: MeshPlan
-    ) -> Array:
+    def _weight(self, sites: Sites, cell: Array, width: Array, l_max: int, plan: MeshPlan) -> Array:
         """(4π k_e/V) e^{−k²σ²}/(k² b̃²) [G, M1, M2, M3/2 + 1], zero outside the planned set."""
-        indices, rows = frequencies(plan), reciprocal(system.plan_cell)
+        # The set of waves and the taper at its edge belong to the plan, not to the cell as it is.
+        indices, rows = frequencies(plan), reciprocal(sites.plan_cell)
         planned = squared_k(indices, rows)
         receiver, accuracy = self.narrowest_receiver, self.accuracy
-        count = inside(indices, system.k_box)
+        count = inside(indices, sites.k_box)
         share = planned_share(count, planned, rows, width, receiver, accuracy, l_max)
         value = wave_weight(squared_k(indices, reciprocal(cell)), share, cell, width)
         return value * jnp.asarray(deconvolution(plan), cell.dtype)
@@ -185,7 +187,7 @@ class MeshOperator(SitesOperator):
     Receivers narrower than the density must be announced in the engine's narrowest_receiver.
 
     Attributes:
-        system: the batch.
+        sites: where the multipoles are.
         base: [N, 4] structure and first mesh point of every atom.
         scale: [N, 3, 3] 1/Å, from Cartesian derivatives to those per mesh spacing.
         offset: [N, 3] place of every atom past that point, in mesh spacings.
@@ -199,7 +201,7 @@ class MeshOperator(SitesOperator):
         block: number of atoms spread at once.
     """
 
-    system: System
+    sites: Sites
     base: Array
     scale: Array
     offset: Array
@@ -225,16 +227,17 @@ class MeshOperator(SitesOperator):
         twice = jnp.asarray(np.where(np.arange(waves.shape[-1]) > 0, 2.0, 1.0), charge.dtype)
         square = jnp.real(waves) ** 2 + jnp.imag(waves) ** 2
         total = jnp.sum(twice * self.weight * square, axis=(1, 2, 3))
-        own = graph_sum(jnp.sum(charge * self._own(charge), axis=-1), self.system)
+        own = self.sites.sums(jnp.sum(charge * self._own(charge), axis=-1))
         return 0.5 * (total - own)
 
     def _receive(
         self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
         check_receivable(widths, self.narrowest_receiver)
-        squared = squared_k(frequencies(self.plan), reciprocal(self.system.cell))
+        squared = squared_k(frequencies(self.plan), reciprocal(self.sites.cell))
+        # Waves that are left out may have any k²: the factor below must not overflow there.
         squared = jnp.where(self.weight > 0, squared, 0.0)
-        target = jnp.zeros((self.system.n_nodes, (l_max + 1) ** 2), self.weight.dtype)
+        target = jnp.zeros((len(self.sites.mask), (l_max + 1) ** 2), self.weight.dtype)
         waves = jnp.fft.rfftn(self._spread(charge), axes=(1, 2, 3)) * self.weight
         _, adjoint = jax.vjp(self._spread, target)
         values = []
@@ -249,11 +252,12 @@ class MeshOperator(SitesOperator):
 
     def _field(self, waves: Array) -> Array:
         """The potential on the mesh, times its number of points."""
+        # JAX's inverse transform divides by the number of points; the sum over k does not.
         field = jnp.fft.irfftn(waves, s=self.plan.shape, axes=(1, 2, 3))
         return math.prod(self.plan.shape) * field
 
     def _masked(self, values: Array) -> Array:
-        mask = self.system.node_mask
+        mask = self.sites.mask
         return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
     def _own(self, multipoles: Array) -> Array:
@@ -261,9 +265,10 @@ class MeshOperator(SitesOperator):
 
     def _spread(self, multipoles: Array) -> Array:
         """The density on the mesh [G, M1, M2, M3], in e per point."""
+        # Each atom adds one window; points beyond the cell are a halo, folded back at the end.
         moments = self._moments(multipoles)
         halo = [n + self.plan.order - 1 for n in self.plan.shape]
-        start = jnp.zeros((self.system.n_graphs, *halo), moments.dtype)
+        start = jnp.zeros((len(self.sites.cell), *halo), moments.dtype)
         order = math.isqrt(multipoles.shape[1])
         higher = range(self.l_max + 1, order)
         more = (spline_weights(self.offset, self.plan.order, d) for d in higher)
@@ -280,6 +285,7 @@ class MeshOperator(SitesOperator):
         values = self._masked(multipoles)
         parts = [values[:, :1]]
         if values.shape[1] > 1:
+            # Chain rule: ∂_a = Σ_i (∂s_i/∂r_a) ∂_i with mesh coordinates s = r A^{−1} M.
             dipoles = cartesian_order(values[:, 1:4])
             parts.append(jnp.einsum("na,nai->ni", dipoles, self.scale, precision=_HIGHEST))
         if values.shape[1] > 4:
@@ -297,6 +303,7 @@ def _places(positions: Array, inverse: Array, plan: MeshPlan) -> tuple[Array, Ar
     # Wrapped before scaling, so that float32 keeps its digits.
     fractional = fractional - jax.lax.stop_gradient(jnp.floor(fractional))
     scaled = fractional * jnp.asarray(plan.shape, positions.dtype)
+    # Rounding may bring a fraction to 1, which is past the last point.
     last = jnp.asarray(plan.shape, positions.dtype) - 1
     base = jnp.clip(jnp.floor(jax.lax.stop_gradient(scaled)), 0, last)
     return base, scaled - base

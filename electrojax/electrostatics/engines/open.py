@@ -16,9 +16,10 @@ from electrojax.electrostatics.kernels.gaussian import (
     smeared_coulomb,
 )
 from electrojax.electrostatics.kernels.pairs import pair_potential
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -58,11 +59,11 @@ class OpenCoulomb:
         """Returns 0: every pair is summed, without a list."""
         return 0.0
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> "OpenOperator":
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> "OpenOperator":
         """Returns the map from multipoles to potentials for these positions.
 
         Args:
-            system: a batch; its cells are not read.
+            sites: the sites, or a batch for its atoms; cells are not read.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number or [N].
 
@@ -70,8 +71,9 @@ class OpenCoulomb:
             ConfigError: if l_max is not supported.
         """
         check_order(l_max)
-        layout = graph_layout(system)
-        positions = layout.dense(harmonic_order(system.positions))
+        sites = Sites.of(sites)
+        layout = sites.layout()
+        positions = layout.dense(harmonic_order(sites.positions))
         width = jnp.asarray(width, positions.dtype)
         if width.ndim:
             # Empty places keep a positive width, or the kernel there would be infinite.
@@ -92,6 +94,7 @@ class OpenCoulomb:
 
     def _on_site(self, width: Array, l_max: int) -> Array:
         if not self.sharp:
+            # The pair sum contains i = j, finite for Gaussians: taken out where it is not wanted.
             return self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0)
         point = width == 0
         own = self_potential(jnp.where(point, 1.0, width), l_max)
@@ -163,6 +166,7 @@ class OpenOperator(SitesOperator):
     def _pair_sum(self, sources: Array, target_width: Array, l_max: int) -> Array:
         graphs, atoms = self.layout.mask.shape
         blocks = -(-atoms // self.rows)
+        # The last block repeats the last row until it is full; the copies are cut off.
         order = np.minimum(np.arange(blocks * self.rows), atoms - 1).reshape(blocks, self.rows)
 
         # Recomputed in the backward pass: keeping every block's kernels would take N² memory.
@@ -172,6 +176,7 @@ class OpenOperator(SitesOperator):
             width = target_width[:, rows] if target_width.ndim else target_width
             order = self.l_max + l_max
             kernels = _kernels(targets, self.positions, width, self.width, order, self.sharp)
+            # Σ_j over all atoms of the structure, for this block of rows.
             return _potential(kernels, targets, self.positions, sources, l_max)
 
         values = jax.lax.map(block, jnp.asarray(order))
@@ -226,6 +231,7 @@ def _kernels(
     squared = sum(d * d for d in _differences(targets, sources))
     if target_width.ndim:
         target_width, source_width = target_width[:, :, None], source_width[:, None, :]
+    # Two Gaussians interact as erf(r/2w)/r with w² = (σ_i² + σ_j²)/2.
     width = jnp.sqrt(0.5 * (target_width**2 + source_width**2))
     if sharp:
         return _sharp_kernels(jnp.asarray(squared), width, order)

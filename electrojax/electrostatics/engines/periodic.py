@@ -30,9 +30,10 @@ from electrojax.electrostatics.kernels.harmonics import quadrupole_tensor
 from electrojax.electrostatics.kernels.phases import phases, products, split_atoms, unfold
 from electrojax.electrostatics.kernels.plan import k_box_of
 from electrojax.electrostatics.kernels.waves import half_space, planned_share, wave_weight
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import CapacityError, ConfigError
 from electrojax.system.geometry import cartesian_order, reciprocal
-from electrojax.system.layout import GraphLayout, graph_layout
+from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 
@@ -120,18 +121,22 @@ class PeriodicCoulomb:
         if np.ptp(width) > 0 or np.min(width) <= 0:
             return math.inf
         size = abs(float(np.linalg.det(cell)))
+        # k_c σ = √t, where the terms have decayed to the accuracy.
         largest = math.sqrt(tail_exponent(self.accuracy, l_max)) / float(np.min(width))
         # The half of the sphere of k-vectors, in a box of n1, n2, n3 twice its volume.
         vectors = size * largest**3 / (6 * math.pi**2)
         return math.inf if vectors > MAX_K_VECTORS else atoms * vectors
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> "PeriodicOperator":
+    def prepare(
+        self, sites: Sites | System, l_max: int, width: float | Array
+    ) -> "PeriodicOperator":
         """Returns the map from multipoles to potentials for these positions and cells.
 
-        The set of k-vectors is that of ``system.plan_cell``: it does not change with ``cell``.
+        The set of k-vectors is that of ``plan_cell``: it does not change with ``cell``.
 
         Args:
-            system: a batch whose k_box holds the vectors that :meth:`k_box` asks for.
+            sites: the sites, or a batch for its atoms, whose k_box holds the vectors that
+                :meth:`k_box` asks for.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, one number.
 
@@ -140,40 +145,39 @@ class PeriodicCoulomb:
             CapacityError: if the k_box is empty.
         """
         check_order(l_max)
+        sites = Sites.of(sites)
         if jnp.ndim(width):
             raise ConfigError("a width per atom; needed one width for all atoms in a periodic sum")
-        if not any(system.k_box):
+        if not any(sites.k_box):
             raise CapacityError("the system has an empty k_box; plan it with the engine's k_box")
-        cell = system.cell
-        layout = graph_layout(system)
+        cell = sites.cell
+        layout = sites.layout()
         width = jnp.asarray(width, cell.dtype)
         rows = reciprocal(cell)
-        indices, count = half_space(system.k_box)
+        indices, count = half_space(sites.k_box)
         triples = jnp.asarray(indices, cell.dtype)
         squared = _squared_k(triples, rows)
-        share = self._share(system, triples, count, width, l_max)
+        share = self._share(sites, triples, jnp.asarray(count, cell.dtype), width, l_max)
         inverse = jnp.swapaxes(rows, 1, 2)
-        fractional = _matmul(layout.dense(system.positions), inverse)
+        fractional = _matmul(layout.dense(sites.positions), inverse)
         # Wrapped, so that float32 keeps its digits; the phases do not see whole lattice vectors.
         fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
         return PeriodicOperator(
             layout=layout,
             inverse=inverse,
-            tables=tuple(phases(fractional[..., i], system.k_box[i]) for i in range(3)),
+            tables=tuple(phases(fractional[..., i], sites.k_box[i]) for i in range(3)),
             weight=wave_weight(squared, share, cell, width),
             squared=squared,
             width=width,
             narrowest_receiver=self.narrowest_receiver,
             on_site=self_potential(width, l_max) * (0.0 if self.self_interaction else 1.0),
             l_max=l_max,
-            block=self._block(layout, system.k_box, l_max),
+            block=self._block(layout, sites.k_box, l_max),
         )
 
-    def _share(
-        self, system: System, triples: Array, count: np.ndarray, width: Array, l_max: int
-    ) -> Array:
+    def _share(self, sites: Sites, triples: Array, count: Array, width: Array, l_max: int) -> Array:
         """How much each wave of the plan counts, [G, 2, n, n3 + 1]."""
-        plan = reciprocal(system.plan_cell)
+        plan = reciprocal(sites.plan_cell)
         planned = _squared_k(triples, plan)
         receiver, accuracy = self.narrowest_receiver, self.accuracy
         return planned_share(count, planned, plan, width, receiver, accuracy, l_max)
@@ -248,6 +252,7 @@ class PeriodicOperator(SitesOperator):
 
     def _received_weight(self, width: float) -> Array:
         """The weight with one of its two Gaussians e^{−k²σ²/2} replaced by a receiver's."""
+        # e^{−k²σ²} becomes e^{−k²(σ² + τ²)/2}.
         squared = jnp.where(self.weight > 0, self.squared, 0.0)
         return self.weight * jnp.exp(0.5 * squared * (self.width**2 - width**2))
 
@@ -282,6 +287,7 @@ class PeriodicOperator(SitesOperator):
         parts = [multipoles[..., :1], _matmul(cartesian_order(multipoles[..., 1:4]), turn)]
         if multipoles.shape[-1] == 9:
             tensor = quadrupole_tensor(multipoles[..., 4:9])
+            # k·Θ·k = n·(2π)² A^{−T} Θ A^{−1}·n
             scaled = jnp.einsum("gji,gajk,gkl->gail", turn, tensor, turn, precision=_HIGHEST)
             parts.append(scaled[..., [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]])
         return jnp.concatenate(parts, axis=-1)

@@ -26,18 +26,19 @@ from electrojax.electrostatics.engines.corrections import CorrectedOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.electrostatics.kernels.gaussian import tail_exponent
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
+from electrojax.electrostatics.sites import Sites
 from electrojax.errors import DataError
-from electrojax.system.geometry import harmonic_order, summed_in, volume
-from electrojax.system.layout import GraphLayout, graph_layout
-from electrojax.system.slabs import open_axis, with_height
+from electrojax.system.geometry import harmonic_order, volume
+from electrojax.system.layout import GraphLayout
+from electrojax.system.slabs import open_axis, sum_cells, with_height
 from electrojax.system.types import System
-from electrojax.typing import Array
+from electrojax.typing import Array, replace
 from electrojax.units import COULOMB
 
 
 @dataclasses.dataclass(frozen=True)
 class SlabCoulomb:
-    """Coulomb interactions of slabs, with the lattice vector ``system.normal`` open.
+    """Coulomb interactions of slabs, with the lattice vector ``normal`` open.
 
     The potential refers to the mean of the two vacuum levels, for neutral slabs too: the terms with
     Θ are kept, which leave a neutral slab's energy as it is. A charged slab has no neutralising
@@ -117,32 +118,32 @@ class SlabCoulomb:
         """Returns the cutoff of the bulk sum's pairs in Å."""
         return self.bulk.pair_cutoff(l_max)
 
-    def prepare(self, system: System, l_max: int, width: float | Array) -> CorrectedOperator:
+    def prepare(self, sites: Sites | System, l_max: int, width: float | Array) -> CorrectedOperator:
         """Returns the map from multipoles to potentials for these positions and cells.
 
         Args:
-            system: a batch as the bulk sum needs it.
+            sites: the sites, or a batch for its atoms, as the bulk sum needs them.
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, as the bulk sum takes it.
         """
-        system = summed_in(system)
-        layout, width = graph_layout(system), jnp.asarray(width)
-        normal, height = open_axis(system.cell, system.normal)
+        sites = open_sites(sites)
+        layout, spread = sites.layout(), jnp.asarray(width)
+        normal, height = open_axis(sites.cell, sites.normal)
         return CorrectedOperator(
-            bulk=self.bulk.prepare(system, l_max, width),
+            bulk=self.bulk.prepare(sites, l_max, width),
             layout=layout,
-            moments=self._moments(layout, system, normal),
+            moments=self._moments(layout, sites, normal),
             spread=jnp.asarray([0.0, 0.0, 1.0], normal.dtype),
-            width=layout.dense(width) if width.ndim else width,
-            coupling=self._coupling(volume(system.cell), height),
+            width=layout.dense(spread) if spread.ndim else spread,
+            coupling=self._coupling(volume(sites.cell), height),
             l_max=l_max,
             dipoles=(1,),
         )
 
-    def _moments(self, layout: GraphLayout, system: System, normal: Array) -> Array:
+    def _moments(self, layout: GraphLayout, sites: Sites, normal: Array) -> Array:
         """Charge, D_n and Θ_n of each unit multipole, [G, A, 3, 9], of points."""
-        given = layout.dense(system.positions)
-        positions = given if self.neutral else centred_positions(layout, system)
+        given = layout.dense(sites.positions)
+        positions = given if self.neutral else centred_positions(layout, sites)
         along = jnp.einsum("gax,gx->ga", positions, normal)
         zero, one = jnp.zeros_like(along), jnp.ones_like(along)
         components = [harmonic_order(normal)[:, x, None] * one for x in range(3)]
@@ -150,7 +151,9 @@ class SlabCoulomb:
         square = [2.0 / 3.0 * r for r in quadrupole_product(components, components)]
         rows = [
             [one] + [zero] * 8,
+            # D_n: n·r of a charge, n of a dipole.
             [along, *components] + [zero] * 5,
+            # Θ_n = ∫ρ (n·r)²: (n·r)² of a charge, 2 (n·r) n of a dipole.
             [along**2, *(2.0 * along * n for n in components), *square],
         ]
         return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
@@ -158,11 +161,19 @@ class SlabCoulomb:
     def _coupling(self, volume: Array, height: Array) -> Array:
         """[G, 3, 3] over (Q, D_n, Θ_n), twice the quadratic form above."""
         zero, one = jnp.zeros_like(height), jnp.ones_like(height)
+        # ½ mᵀ C m = (2π k_e/V) (D_n² − Q Θ_n − Q² L_n²/12)
         half = zero if self.neutral else -0.5 * one
         charge = zero if self.neutral else -(height**2) / 12.0
         rows = [[charge, zero, half], [zero, one, zero], [half, zero, zero]]
         matrix = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
         return 4.0 * math.pi * COULOMB / volume[:, None, None] * matrix
+
+
+def open_sites(sites: Sites | System) -> Sites:
+    """Returns the sites of slabs in cells with the height of their plan."""
+    sites = Sites.of(sites)
+    cell, plan = sum_cells(sites.cell, sites.plan_cell, sites.normal)
+    return replace(sites, cell=cell, plan_cell=plan)
 
 
 def _shortest(first: np.ndarray, second: np.ndarray) -> float:
@@ -191,12 +202,12 @@ def check_vacuum(cell: np.ndarray) -> None:
         )
 
 
-def centred_positions(layout: GraphLayout, system: System) -> Array:
+def centred_positions(layout: GraphLayout, sites: Sites) -> Array:
     """Returns positions [G, A, 3] Å about each structure's mean, which keeps float32's digits.
 
     The corrections do not depend on the origin, so that no derivative goes through the mean.
     """
-    dense = layout.dense(system.positions)
+    dense = layout.dense(sites.positions)
     count = jnp.maximum(jnp.sum(layout.mask, axis=1), 1).astype(dense.dtype)
     mean = jax.lax.stop_gradient(jnp.sum(dense, axis=1) / count[:, None])
     return dense - mean[:, None]

@@ -33,6 +33,7 @@ def boys(x: Array, order: int) -> tuple[Array, ...]:
     Returns:
         order + 1 arrays of the shape of x.
     """
+    # Each branch gets arguments where it is finite, so that derivatives of the unused one are.
     near = x < _SERIES_BELOW
     low = _boys_series(jnp.where(near, x, 0.0), order)
     high = _boys_upward(jnp.where(near, _SERIES_BELOW, x), order)
@@ -53,6 +54,7 @@ def _boys_series(x: Array, order: int) -> list[Array]:
     total = jnp.ones_like(x)
     for i in range(terms, 0, -1):
         total = 1.0 + total * x * (1.0 / (order + 0.5 + i))
+    # Downward recursion, F_n = (2x F_{n+1} + e^{−x})/(2n + 1), which only adds positive terms.
     decay = jnp.exp(-x)
     values = [decay * total / (2 * order + 1)]
     for n in range(order - 1, -1, -1):
@@ -84,6 +86,7 @@ def smeared_coulomb(squared_distance: Array, width: Array | float, order: int) -
     Returns:
         order + 1 arrays, 1/Å^{2n+1}.
     """
+    # d(r²/4w²)/dr = r/2w², so that every −(1/r) d/dr brings 1/2w².
     inverse = 0.5 / (width * width)
     values = boys(squared_distance * (0.5 * inverse), order)
     scale = 1.0 / (math.sqrt(math.pi) * width)
@@ -156,6 +159,7 @@ def tail_exponent(accuracy: float, l_max: int) -> float:
         l_max: highest multipole order.
     """
     target = math.log(30.0 / accuracy)
+    # Fixed point of t = ln(30/accuracy) + (l/2) ln t.
     exponent = target
     for _ in range(50):
         exponent = target + 0.5 * l_max * math.log(exponent)

@@ -23,6 +23,7 @@ def _tensors() -> np.ndarray:
     def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return 0.5 * (np.outer(a, b) + np.outer(b, a))
 
+    # R_20 = z² − ½ (x² + y²)
     squares = product(z, z) - 0.5 * (product(x, x) + product(y, y))
     difference = _HALF_ROOT * (product(x, x) - product(y, y))
     mixed = [2 * _HALF_ROOT * product(*pair) for pair in ((x, y), (y, z), (x, z))]

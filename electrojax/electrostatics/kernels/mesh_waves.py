@@ -29,6 +29,7 @@ def inside(indices: list[np.ndarray], k_box: tuple[int, int, int]) -> np.ndarray
 
 def squared_k(indices: list[np.ndarray], rows: Array) -> Array:
     """Returns |2π n A^{−T}|² [G, M1, M2, M3/2 + 1], of the rows of A^{−T} [G, 3, 3]."""
+    # |n A^{−T}|² = Σ_ab n_a n_b (b_a · b_b): products of one-dimensional arrays, no triples.
     metric = jnp.einsum("gai,gbi->gab", rows, rows, precision=_HIGHEST)
     total = jnp.zeros((), rows.dtype)
     for a in range(3):
@@ -43,5 +44,6 @@ def deconvolution(plan: MeshPlan) -> np.ndarray:
     factors = []
     for axis, wave in enumerate(frequencies(plan)):
         transform = spline_transform(plan.shape[axis], plan.order)
+        # Once for spreading, once for what is read back at the atoms.
         factors.append(transform[np.abs(wave).astype(int)] ** -2.0)
     return factors[0] * factors[1] * factors[2]

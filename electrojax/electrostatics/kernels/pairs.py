@@ -31,8 +31,10 @@ def pair_potential(
         values += [v - d * radial for v, d in zip(vector, differences)]
     if l_max == 2:
         radial, vector = (f(kernels, differences, sources, 2) for f in (_radial, _vector))
+        # d d u_2 − y_2 d − d y_2 = −2 sym(d (y_2 − ½ d u_2)), times C_m/3.
         half = [v - 0.5 * d * radial for v, d in zip(vector, differences)]
         tensor = [-(2 / 3) * t for t in quadrupole_product(differences, half)]
+        # 2 Θ B_2 in harmonics: 2 (C_m/3) : Θ = ⅓ p_m, since C_m : C_n = (3/2) δ_mn.
         own = [p * kernels[2] / 3 for p in sources[4:9]]
         values += [t + o for t, o in zip(tensor, own)] if own else tensor
     return values

@@ -40,6 +40,7 @@ def products(moments: Array, first: Array, second: Array, third: Array) -> Array
     second = _both_signs(second)
     ca, sa = first[..., 0, :, None], first[..., 1, :, None]
     cb, sb = second[..., 0, None, :], second[..., 1, None, :]
+    # e^{i(θ1 + θ2)} of all n1, n2 of one atom.
     phase = ca * cb - sa * sb, ca * sb + sa * cb
     n1, n2 = _signed_indices(first.shape[-1], second.shape[-1], first.dtype)
     parts = [
@@ -48,6 +49,7 @@ def products(moments: Array, first: Array, second: Array, third: Array) -> Array
         for part in _times(factor, phase)
     ]
     left = jnp.stack(parts, axis=2).reshape(*moments.shape[:2], -1)
+    # The one large operation: a matrix product that sums over the atoms.
     right = third.reshape(*third.shape[:2], -1)
     return jnp.einsum("gax,gay->gxy", left, right, precision=_HIGHEST)
 
@@ -98,6 +100,7 @@ def unfold(summed: Array, tables: tuple[Array, ...]) -> Array:
         for power in range(1, parts.shape[1] // 2):
             scale = (sign * index) ** power
             x, y = x + scale * parts[:, 2 * power], y + scale * parts[:, 2 * power + 1]
+        # (x + iy)(cos θ3 ± i sin θ3)
         real = x[:, :, 0] - sign * y[:, :, 1]
         imaginary = y[:, :, 0] + sign * x[:, :, 1]
         signs.append(jnp.stack([real, imaginary], axis=-1))

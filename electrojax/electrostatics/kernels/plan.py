@@ -89,6 +89,7 @@ def replan_needed(plan_cell: np.ndarray, cell: np.ndarray) -> bool:
             raise DataError(
                 f"cell: needed three finite lattice vectors that span a volume, got {rows.tolist()}"
             )
+    # F = A_plan^{−1} A maps the plan's rows to those of now.
     stretches = np.linalg.svd(np.linalg.solve(*pair), compute_uv=False)
     low, high = 1.0 - COMPRESSION_MARGIN, 1.0 + STRAIN_MARGIN
     return bool(np.any(stretches > high) or np.any(stretches < low))

@@ -112,6 +112,7 @@ def _family_derivative(
     for m, n in itertools.product(range(slopes + 1), range(order + 1)):
         parts = []
         if not isinstance(tangents[0], SymbolicZero):
+            # d/d(r²) of S^{(m)} B_n, since B_n' = −½ B_{n+1}.
             parts.append((values[m + 1][n] - 0.5 * values[m][n + 1]) * tangents[0])
         if width is not None and not isinstance(tangents[1], SymbolicZero):
             slope = _switches(squared, cutoff, m)[m] * _width_slope(squared, width, n)
@@ -162,8 +163,10 @@ def _differences(squared: Array, width: Array | None, split: float, order: int) 
     """
     if width is None:
         return _complement(squared, split, order)
+    # Each branch gets arguments that are harmless where it is not used.
     point = squared > 4 * _POINT_BEYOND * width * width
     safe = jnp.where(point, 1.0, width)
+    # Far out both kernels are 1/r, and their complements are subtracted instead.
     near = squared < 4.0 * split * split
     close = jnp.where(near, squared, 1.0)
     distant = jnp.where(near, 4.0 * split * split, squared)
@@ -186,6 +189,7 @@ def _point(squared: Array, order: int) -> list[Array]:
 def _complement(squared: Array, width: Array | float, order: int) -> list[Array]:
     """B_n of erfc(r/2w)/r, by a recursion whose terms are all positive."""
     root, inverse, half = jnp.sqrt(squared), 1.0 / squared, 0.5 / (width * width)
+    # B_{n+1} = [(2n + 1) B_n + (1/2w²)^n e^{−r²/4w²}/(√π w)]/r²
     decay = jnp.exp(-0.5 * half * squared) / (math.sqrt(math.pi) * width)
     values = [jax.scipy.special.erfc(root * (0.5 / width)) * root * inverse]
     for n in range(order):

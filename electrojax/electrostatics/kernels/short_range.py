@@ -15,8 +15,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from electrojax.electrostatics.kernels.pairs import pair_potential
 from electrojax.electrostatics.kernels.screened import switched_coulomb
+from electrojax.electrostatics.sites import Pairs, Sites
 from electrojax.system.geometry import PADDING_DISTANCE, harmonic_order
-from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
 
@@ -55,7 +55,8 @@ _Arguments = tuple[Array, Array, Array, Array]
 
 
 def short_range_energy(
-    system: System,
+    sites: Sites,
+    pairs: Pairs,
     multipoles: Array,
     widths: Array,
     split: float,
@@ -65,7 +66,8 @@ def short_range_energy(
     """Returns ½ Σ_ij p_i (T_w − T_s) p_j over the pairs of every structure.
 
     Args:
-        system: the batch with its pairs.
+        sites: where the multipoles are.
+        pairs: those of a real-space sum.
         multipoles: [N, M] e·Å^l.
         widths: [N] σ in Å; not read where uniform_width is given.
         split: s in Å.
@@ -75,21 +77,21 @@ def short_range_energy(
     Returns:
         [G] eV.
     """
-    pairs = PairList(
-        senders=system.pair_senders,
-        receivers=system.pair_receivers,
-        shifts=system.pair_shifts,
-        mask=system.pair_mask,
-        node_graph=system.node_graph,
+    listed = PairList(
+        senders=pairs.senders,
+        receivers=pairs.receivers,
+        shifts=pairs.shifts,
+        mask=pairs.mask,
+        node_graph=sites.graph,
         split=split,
         cutoff=cutoff,
         uniform_width=uniform_width,
     )
-    positions = harmonic_order(system.positions)
-    cells = harmonic_order(system.cell)
-    if not system.n_pairs:
+    positions = harmonic_order(sites.positions)
+    cells = harmonic_order(sites.cell)
+    if not len(pairs.mask):
         return jnp.zeros(len(cells), positions.dtype)
-    return COULOMB * _energy((positions, cells, multipoles, widths), pairs)
+    return COULOMB * _energy((positions, cells, multipoles, widths), listed)
 
 
 @jax.custom_jvp
@@ -110,12 +112,14 @@ def _energy_derivative(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
             energies = _block_energy(tuple(given), pairs, start)  # type: ignore[arg-type]
             return jnp.sum(energies), energies
 
+        # One pass gives the energies and all slopes that are asked for.
         slopes, energies = jax.grad(energy, has_aux=True)([arguments[i] for i in changed])
         return energies, slopes
 
     energies, slopes = _over_blocks(block, pairs)
     change = jnp.zeros_like(energies)
     for i, slope in zip(changed, slopes):
+        # ∂E/∂x_i · dx_i of each atom, or of each cell (argument 1), which is a structure already.
         parts = jnp.sum((slope * tangents[0][i]).reshape(len(slope), -1), axis=1)
         if i != 1:
             parts = jax.ops.segment_sum(parts, pairs.node_graph, len(energies))
@@ -147,6 +151,7 @@ def _block_energy(arguments: _Arguments, pairs: PairList, start: Array) -> Array
     """[G] of the pairs from one on; the last block begins earlier and leaves out what was done."""
     positions, cells, multipoles, widths = arguments
     size = min(BLOCK, len(pairs.mask))
+    # Blocks of one size in one program.
     first = jnp.minimum(start, len(pairs.mask) - size)
     cut = partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
     senders, receivers = cut(pairs.senders), cut(pairs.receivers)
@@ -154,6 +159,7 @@ def _block_energy(arguments: _Arguments, pairs: PairList, start: Array) -> Array
     graph = pairs.node_graph[receivers] if len(cells) > 1 else None
     vectors = positions[receivers] - positions[senders]
     vectors = vectors + _offsets(cut(pairs.shifts), cells if graph is None else cells[graph])
+    # Unused pairs are far apart: beyond the switch, with finite derivatives.
     vectors = jnp.where(used[:, None], vectors, PADDING_DISTANCE / math.sqrt(3.0))
     squared = jnp.sum(vectors * vectors, axis=-1)
     width: Array | float
@@ -168,6 +174,7 @@ def _block_energy(arguments: _Arguments, pairs: PairList, start: Array) -> Array
     values = pair_potential(
         kernels, [vectors[:, x] for x in range(3)], [sent[:, m] for m in columns], l_max
     )
+    # ½ p_i · φ_i, both directions of a pair being listed.
     energy = 0.5 * sum(received[:, m] * values[m] for m in columns)
     energy = jnp.where(used, energy, 0.0)
     if graph is None:

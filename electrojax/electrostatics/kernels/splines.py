@@ -59,6 +59,7 @@ def spline_weights(offset: Array, order: int, derivative: int) -> Array:
         return jnp.zeros((*offset.shape, order), offset.dtype)
     table = jnp.asarray(_coefficients(order, derivative), offset.dtype)
     centred = offset[..., None] - 0.5
+    # Horner's rule in (offset − ½).
     values = jnp.broadcast_to(table[-1], (*offset.shape, order))
     for row in table[-2::-1]:
         values = values * centred + row
@@ -81,6 +82,7 @@ def _coefficients(order: int, derivative: int) -> np.ndarray:
     for t in range(order):
         for power in range(order):
             total = Fraction(0)
+            # M_n at offset + n − 1 − t, from the truncated powers with a positive argument.
             for k in range(order - t):
                 sign = (-1) ** k * math.comb(order, k) * math.comb(order - 1, power)
                 total += sign * (order - t - k - Fraction(1, 2)) ** (order - 1 - power)
@@ -113,6 +115,7 @@ def mesh_plan(k_box: tuple[int, int, int], accuracy: float, l_max: int) -> MeshP
         l_max: highest multipole order.
     """
     order, ratio = _cheapest(min(max(k_box), _PROXY), accuracy, l_max)
+    # All waves −n ... n must be on the mesh, whatever the ratio.
     sizes = [max(2 * n + 1, math.ceil(2 * ratio * n)) for n in k_box]
     return MeshPlan(tuple(smooth_size(n) for n in sizes), order)  # type: ignore[arg-type]
 
@@ -123,6 +126,7 @@ def _cheapest(waves: int, accuracy: float, l_max: int) -> tuple[int, float]:
     best = (math.inf, ORDERS[-1], float(_RATIOS[-1]))
     # The energy of multipoles has l derivatives of the spline, and training needs two more.
     for order in [n for n in ORDERS if n >= l_max + 4]:
+        # The cost grows with the ratio: the first that is accurate enough is the cheapest.
         for ratio in _RATIOS:
             cost = order**3 + 10.0 * ratio**3
             if cost >= best[0]:
@@ -163,6 +167,7 @@ def aliasing_error(order: int, ratio: float, waves: int, accuracy: float, l_max:
     reference = np.sum(weight * safe ** (2 * l_max + 1))
     error = 0.0
     for image, tau in alias:
+        # K² of the image along x; y and z are the same by symmetry, hence the 3 below.
         far = image[:, None, None] ** 2 + y * y + z * z
         terms = (tau ** (2 * order))[:, None, None] * safe**l_max * far**l_max * (safe + far)
         error += 3.0 * np.sum(weight * terms)

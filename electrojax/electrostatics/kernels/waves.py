@@ -8,7 +8,7 @@ import numpy as np
 from electrojax.electrostatics.kernels.gaussian import fourier_factor
 from electrojax.electrostatics.kernels.plan import squared_reach, taper
 from electrojax.system.geometry import volume
-from electrojax.typing import Array
+from electrojax.typing import Array, ArrayLike
 from electrojax.units import COULOMB
 
 
@@ -30,7 +30,7 @@ def half_space(k_box: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def planned_share(
-    count: np.ndarray,
+    count: ArrayLike,
     planned: Array,
     plan: Array,
     width: Array,
@@ -43,7 +43,7 @@ def planned_share(
     It is a function of the plan alone, so that it does not move with the cell.
 
     Args:
-        count: [n1, n2, n3] number of ±k, zero for waves that are left out.
+        count: [n1, n2, n3] number of ±k, zero (or false) for waves that are left out.
         planned: [G, n1, n2, n3] k² in 1/Å² in the cells of the plan.
         plan: [G, 3, 3] 1/Å, the rows of A^{−T} of those cells.
         width: [] σ in Å of the density.
@@ -56,7 +56,7 @@ def planned_share(
     mixed = jnp.sqrt(0.5 * (width * width + receiver**2))
     reach = squared_reach(shortest, jnp.minimum(width, mixed), accuracy, l_max)
     inner, outer = (jnp.asarray(k2)[:, None, None, None] for k2 in reach)
-    return jnp.asarray(count, planned.dtype) * taper(planned, inner, outer)
+    return jnp.asarray(count) * taper(planned, inner, outer)
 
 
 def wave_weight(squared: Array, share: Array, cell: Array, width: Array) -> Array:

@@ -87,6 +87,7 @@ def density_at(
     """
     targets, given = _targets(points), given_density(density, system, structure)
     flat = targets.reshape(-1, 3)
+    # Gaussians decay, so that the few images that reach a point are all of the lattice sum.
     sites, atoms = _images(flat, given, _repeating(system))
     images = given._replace(
         multipoles=given.multipoles[atoms],
@@ -145,6 +146,7 @@ def _periodic_potential(
     points: np.ndarray, given: GivenDensity, boundary: str, normal: int, engine: Any
 ) -> np.ndarray:
     """The potential as what receivers without width feel, at atoms without multipoles."""
+    # A receiver without width is the potential at a point.
     bulk = PeriodicCoulomb(
         accuracy=getattr(engine, "bulk", engine).accuracy, narrowest_receiver=0.0
     )
@@ -170,6 +172,7 @@ def _images(
     """Places [M, 3] of all atoms and images that reach a point, and which atoms they are [M]."""
     reach = FARTHEST * float(np.max(given.width))
     ranges = [np.zeros(1)] * 3
+    # A sphere of radius R spans R |b_i| in the fractional coordinate i.
     planes = np.linalg.inv(given.cell).T  # rows b_i: r · b_i is a fractional coordinate
     for axis in axes:
         wide = reach * np.linalg.norm(planes[axis])

@@ -98,10 +98,12 @@ def plane_averaged_potential(
     k = 2.0 * math.pi / period * np.arange(1, highest + 1)
     widths = np.broadcast_to(given.width, len(sites))
     charge, dipole, quadrupole = _moments(given, axis)
+    # S(k) along the normal only: waves with an in-plane component average to zero.
     form = charge - 1j * np.outer(k, dipole) - np.outer(k**2, quadrupole)
     waves = np.exp(-1j * np.outer(k, sites) - 0.5 * np.outer(k**2, widths**2)) * form
     factors = waves.sum(axis=1) / k**2
     total = 2.0 * np.real(np.exp(1j * np.outer(z, k)) @ factors)
+    # V = area · L; k and −k are complex conjugates, hence the 2 above.
     return 4.0 * math.pi * COULOMB / (area * period) * total
 
 

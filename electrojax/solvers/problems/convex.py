@@ -128,7 +128,7 @@ class ConvexEnergy:
         return self.quadratic.gradient(multipoles) + self.terms.gradient(multipoles)
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
-        """Returns (∂²F/∂p²) v [N, M]; padding rows give v."""
+        """Returns (∂²F/∂p²) v [N, M]; on padding rows the curvature is the identity."""
         bent = jnp.einsum("nij,nj->ni", self.terms.blocks(multipoles), direction)
         return self.quadratic.curvature(multipoles, direction) + bent
 
@@ -140,7 +140,7 @@ class ConvexEnergy:
         return block_inverse(self.quadratic.diagonal_blocks() + self.terms.blocks(multipoles))
 
     def size(self, residual: Array) -> Array:
-        """Returns the largest change [G] in e that would mend a residual atom by atom."""
+        """Returns a residual as a charge error per structure [G], in e, as QuadraticEnergy does."""
         return self.quadratic.size(residual)
 
     @property

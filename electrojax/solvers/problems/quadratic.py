@@ -71,7 +71,7 @@ class QuadraticEnergy:
         return jnp.where(self.system.node_mask[:, None], forces, 0.0)
 
     def curvature(self, multipoles: Array, direction: Array) -> Array:
-        """Returns (A + H) v [N, M]; padding rows give v."""
+        """Returns (A + H) v [N, M]; on padding rows the curvature is the identity."""
         return self.coulomb.potential(direction) + self._hard(direction)
 
     def precondition(self, multipoles: Array) -> Callable[[Array], Array]:
@@ -90,7 +90,10 @@ class QuadraticEnergy:
         return low_k_preconditioner(self.coulomb, self.system, diagonal, self.width)
 
     def size(self, residual: Array) -> Array:
-        """Returns the largest change [G] in e that would mend a residual atom by atom."""
+        """Returns a residual as a charge error per structure [G], in e.
+
+        max_i |r_i| / (H_ii + A_ii), multipoles divided by width^l.
+        """
         diagonal = jnp.diagonal(self.hardness, axis1=1, axis2=2) + self._on_site()
         return self.space.largest(residual / (diagonal * self.width ** degrees(residual)))
 

@@ -40,6 +40,28 @@ def equilibrated(
     return multipoles.at[:, :, 0].add(weights * at_atoms(missing, system))
 
 
+def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
+    """Returns multipoles whose charges sum to the total charge of each structure.
+
+    q_i ← q_i + f_i (Q − Σ_j q_j) with f_i = softplus(logit_i) / Σ_j softplus(logit_j): positive
+    weights, so the denominator cannot vanish.
+
+    Args:
+        multipoles: [N, M] e·Å^l.
+        logits: [N] unconstrained Fukui weights.
+        system: the batch, with ``total_charge`` [G] in e.
+
+    Returns:
+        [N, M]; padding stays zero.
+    """
+    fukui = jax.nn.softplus(logits) * system.node_mask
+    missing = system.total_charge - graph_sum(multipoles[:, 0], system)
+    total = graph_sum(fukui, system)
+    per_graph = missing / jnp.where(total > 0, total, 1.0)
+    shift = fukui * per_graph[system.node_graph]
+    return multipoles.at[:, 0].add(shift)
+
+
 def fukui_weights(raw: Array, system: System, kind: Fukui) -> Array:
     """Returns weights f [N, C] with Σ_i f_i = 1 in each structure, zero on padding.
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from electrojax.nn.features import Features, component
 from electrojax.nn.linear import Linear
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.local import irreps
 from electrojax.solvers.readouts.elements import (
     DRIVE_PER_ELECTRONEGATIVITY,
     ElementTable,
     electropositivities,
 )
+from electrojax.solvers.readouts.irreps import irreps
 from electrojax.system.types import System
 from electrojax.typing import Array
 

@@ -4,6 +4,9 @@ A tracker is a data class that follows the protocol of ``base.Logger``; its fiel
 in the configuration. Importing this package imports none of theirs.
 """
 
+import dataclasses
+
+from electrojax.plugins import KindTable
 from electrojax.training.loggers.base import Logger
 from electrojax.training.loggers.mlflow import MLflow
 from electrojax.training.loggers.tensorboard import TensorBoard
@@ -15,3 +18,15 @@ LOGGERS: dict[str, type[Logger]] = {
     "mlflow": MLflow,
 }
 """Kind -> class. A new tracker is one file and one line here."""
+
+
+def _misfit(module: type) -> str:
+    if not dataclasses.is_dataclass(module):
+        return "it is not a data class"
+    needed = ("package", "start", "log", "artifact", "close")
+    missing = [name for name in needed if not hasattr(module, name)]
+    return f"it has no {', '.join(missing)}" if missing else ""
+
+
+LOGGER_KINDS = KindTable("logger", LOGGERS, _misfit)
+"""These and the entry points ``electrojax.loggers`` of other packages."""

@@ -278,7 +278,7 @@ def test_bad_files_are_one_line_errors(tmp_path, moody):
     with pytest.raises(DataError, match=r"in\.xyz: cannot be read"):
         label_file(source, tmp_path / "out.xyz", moody)
     source.write_text("this is not a structure\n")
-    with pytest.raises(DataError, match="not a readable extxyz"):
+    with pytest.raises(DataError, match="is this an extxyz file"):
         label_file(source, tmp_path / "out.xyz", moody)
     with pytest.raises(DataError, match="does not exist; create it first"):
         label_file(source, tmp_path / "absent" / "out.xyz", moody)
@@ -286,6 +286,21 @@ def test_bad_files_are_one_line_errors(tmp_path, moody):
     with pytest.raises(DataError, match="labelled none of the frames"):
         label_file(source, tmp_path / "out.xyz", moody)
     assert [path.name for path in tmp_path.iterdir()] == ["in.xyz"]
+
+
+def test_periodicity_of_a_file_is_read_as_for_training(tmp_path, moody):
+    """ASE reads "f f f" as T T T."""
+    lattice = 'Lattice="9 0 0 0 9 0 0 0 9"'
+    (tmp_path / "in.xyz").write_text(f'1\n{lattice} pbc="f f f" mood=fine name=a_b\nH 0 0 0\n')
+    label_file(tmp_path / "in.xyz", tmp_path / "out.xyz", moody)
+    atoms = ase.io.read(tmp_path / "out.xyz")
+    assert not np.any(atoms.pbc) and atoms.info["name"] == "a_b"
+    (tmp_path / "in.xyz").write_text(f'1\n{lattice} pbc="no"\nH 0 0 0\n')
+    with pytest.raises(DataError, match=r'in\.xyz frame 0 \(line 1\): pbc is "no"'):
+        label_file(tmp_path / "in.xyz", tmp_path / "again.xyz", moody)
+    (tmp_path / "in.xyz").write_text('1\nvirial="1 2"\nH 0 0 0\n')
+    with pytest.raises(DataError, match=r"in\.xyz frame 0: not readable as extxyz by ASE"):
+        label_file(tmp_path / "in.xyz", tmp_path / "again.xyz", moody)
 
 
 def test_output_is_written_whole_or_not_at_all(tmp_path, moody, monkeypatch):

@@ -237,3 +237,16 @@ def test_wrong_slabs_and_boxes_are_refused(rng):
         )
     with pytest.raises(ConfigError, match="needed boundary 'periodic'"):
         coulomb_energy(**arguments, finite_size="makov_payne")
+
+
+def test_a_split_bulk_is_told_the_width_as_a_number(rng, x64):
+    """So that it receives what is wider than the split, as in a periodic cell."""
+    positions, _, cell = ref.random_structure(rng, 3)
+    engine = ref.engine_of("slab_ewald")
+    system = ref.batch([(positions, cell)], "slab_ewald", engine, 0.9, 0)
+    wide = 1.3 * engine.bulk.split(0)
+
+    def received(system):
+        return engine.prepare(system, 0, 0.9).receive(jnp.ones((3, 1)), (wide,), 0)
+
+    assert jax.eval_shape(received, system).shape == (3, 1, 1)
