@@ -41,7 +41,6 @@ def checked_density(
     width: Any,
     cell: Any,
     boundary: str,
-    normal: int,
     self_interaction: bool,
 ) -> GivenDensity:
     """Returns the density that arrays describe.
@@ -54,7 +53,7 @@ def checked_density(
     sites = checked_positions(positions)
     moments, l_max = checked_multipoles(multipoles, len(sites))
     widths = checked_width(width, len(sites), boundary, self_interaction)
-    box = checked_cell(cell, boundary, normal, sites)
+    box = checked_cell(cell, boundary)
     density = GivenDensity(sites, moments, l_max, widths, box)
     check_apart(density, boundary)
     return density
@@ -118,7 +117,7 @@ def checked_width(width: Any, n: int, boundary: str, self_interaction: bool) -> 
     return array[0] if array.ndim and boundary != "open" and not np.ptp(array) else array
 
 
-def checked_cell(cell: Any, boundary: str, normal: int, positions: np.ndarray) -> np.ndarray:
+def checked_cell(cell: Any, boundary: str) -> np.ndarray:
     """Returns the cell [3, 3] Å, and the unit matrix for an open boundary."""
     if boundary == "open":
         return np.eye(3)
@@ -131,22 +130,8 @@ def checked_cell(cell: Any, boundary: str, normal: int, positions: np.ndarray) -
             f"lengths), got {array.shape}"
         )
     if boundary == "slab":
-        _check_thickness(array, normal, positions)
+        check_vacuum(array)
     return complete_cell(array, (True, True, True), "cell")
-
-
-def _check_thickness(cell: np.ndarray, normal: int, positions: np.ndarray) -> None:
-    """A slab that is thicker than its cell meets its own images."""
-    check_vacuum(cell)
-    product = np.cross(cell[(normal + 1) % 3], cell[(normal + 2) % 3])
-    area = np.linalg.norm(product)
-    thickness, height = np.ptp(positions @ product) / area, abs(np.linalg.det(cell)) / area
-    if thickness >= height:
-        raise DataError(
-            f"positions: the slab is {thickness:.4g} Å thick along its normal in a cell of "
-            f"{height:.4g} Å; needed a larger lattice vector {normal}, or atoms not split over the "
-            "cell's boundary"
-        )
 
 
 def check_apart(density: GivenDensity, boundary: str) -> None:

@@ -152,6 +152,11 @@ class CoulombEngine(Protocol):
 class PeriodicEngine(CoulombEngine, Protocol):
     """A way to sum a periodic system: an entry of PERIODIC_METHODS."""
 
+    @property
+    def accuracy(self) -> float:
+        """Requested RMS error of the forces over the RMS force."""
+        ...
+
     def tuned(
         self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
     ) -> "PeriodicEngine":

@@ -31,6 +31,7 @@ __all__ = [
     "estimated_cost",
     "method_name",
     "shared_engine",
+    "sum_cell",
     "tuned_engine",
 ]
 
@@ -156,7 +157,7 @@ def shared_engine(
         for _, cell in structures:
             check_vacuum(cell)
     if isinstance(engine, SlabCoulomb | MakovPayneCoulomb):
-        bulk = shared_engine(engine.bulk, method, structures, width, l_max, receivers)
+        bulk: Any = shared_engine(engine.bulk, method, structures, width, l_max, receivers)
         return dataclasses.replace(engine, bulk=bulk)
     open_choice = method == "auto" and isinstance(engine, PeriodicCoulomb)
     negligible = NEGLIGIBLE * len(structures)
@@ -164,6 +165,32 @@ def shared_engine(
         return engine
     candidates = _candidates(engine, method, structures, width, l_max, receivers)
     return min(candidates, key=lambda c: estimated_cost(c, structures, width, l_max))
+
+
+def sum_cell(
+    engine: CoulombEngine,
+    cell: np.ndarray,
+    positions: np.ndarray,
+    normal: int,
+    width: Width,
+    room: float = 0.0,
+) -> np.ndarray:
+    """Returns the cell [3, 3] Å in which an engine sums a structure: its own, except for slabs.
+
+    Args:
+        engine: of the structure's boundary.
+        cell: [3, 3] Å.
+        positions: [N, 3] Å.
+        normal: index of a slab's open lattice vector.
+        width: σ in Å, one number or [N].
+        room: Å, by which a slab may become thicker.
+
+    Raises:
+        DataError: for a slab without three lattice vectors.
+    """
+    if not isinstance(engine, SlabCoulomb):
+        return cell
+    return engine.sum_cell(cell, positions, normal, width, room)
 
 
 def estimated_cost(

@@ -14,7 +14,7 @@ from electrojax.electrostatics.arguments import (
     checked_density,
     checked_field,
 )
-from electrojax.electrostatics.coulomb import CoulombEngine, engine_for, tuned_engine
+from electrojax.electrostatics.coulomb import CoulombEngine, engine_for, sum_cell, tuned_engine
 from electrojax.electrostatics.density import ChargeDensity
 from electrojax.electrostatics.engines.counter_charge import CounterChargedCoulomb
 from electrojax.electrostatics.engines.open import OpenCoulomb
@@ -47,10 +47,10 @@ def coulomb_energy(
     """Returns the Coulomb energy of Gaussian multipoles, in eV.
 
     Open: the exact pair energy. Periodic: the sum without k = 0, in which a charged cell has a
-    uniform neutralising background. Slab: that sum over the given cell, vacuum included, with the
-    terms that decouple the repeated slabs; atoms must not be split over the cell's boundary along
-    the normal, and a charge below 3e-5 e counts as zero. Computed in float64 whatever the process's
-    default.
+    uniform neutralising background. Slab: that sum with a vacuum of our own and the terms that
+    decouple the repeated slabs, so that the energy does not depend on the open vector; positions
+    along the normal are taken as given, and a charge below 3e-5 e counts as zero. Computed in
+    float64 whatever the process's default.
 
     Args:
         positions: [N, 3] Å.
@@ -77,8 +77,7 @@ def coulomb_energy(
 
     Raises:
         DataError: for arrays of the wrong shape, numbers that are not finite, a negative width, a
-            missing or singular cell, point charges at one place, a slab thicker than
-            its cell.
+            missing or singular cell, point charges at one place.
         ConfigError: for an option that does not exist, or one that does not fit the others.
         CapacityError: if the accuracy needs more k-vectors than there is room for.
     """
@@ -92,19 +91,20 @@ def coulomb_energy(
         counter_heights,
     )
     check_options(boundary, external_field, normal)
-    density = checked_density(
-        positions, multipoles, width, cell, boundary, normal, self_interaction
-    )
-    engine = fitted_engine(engine, method, density)
+    density = checked_density(positions, multipoles, width, cell, boundary, self_interaction)
+    engine = fitted_engine(engine, method, density, normal)
     field = checked_field(external_field)
     with jax.enable_x64(True):
         system = bare_system(engine, density, boundary, normal, field)
         return float(_energy(engine, density.l_max, system, density.multipoles, density.width)[0])
 
 
-def fitted_engine(engine: CoulombEngine, method: str, density: GivenDensity) -> CoulombEngine:
+def fitted_engine(
+    engine: CoulombEngine, method: str, density: GivenDensity, normal: int = 2
+) -> CoulombEngine:
     """Returns an engine tuned for one structure, with what its charge and widths decide."""
-    structure = (len(density.positions), density.cell, density.width, density.l_max)
+    box = sum_cell(engine, density.cell, density.positions, normal, density.width)
+    structure = (len(density.positions), box, density.width, density.l_max)
     engine = tuned_engine(engine, method, *structure)
     if isinstance(engine, OpenCoulomb):
         return replace(engine, sharp=bool(np.any(density.width == 0)))
@@ -135,9 +135,10 @@ def bare_system(
 
     What a Coulomb sum does not read has its padding value.
     """
-    sites, box = density.positions, density.cell
+    sites = density.positions
+    box = sum_cell(engine, density.cell, sites, normal, density.width)
     pairs = coulomb_pairs(sites, box, boundary, engine.pair_cutoff(density.l_max), "cell")
-    given = {"positions": sites, "cell": box[None], "plan_cell": box[None]}
+    given = {"positions": sites, "cell": density.cell[None], "plan_cell": box[None]}
     given |= dict(zip(("pair_senders", "pair_receivers", "pair_shifts"), pairs))
     given["external_field"] = np.asarray(external_field)[None]
     size = {"nodes": len(sites), "edges": 0, "pairs": len(pairs[0]), "graphs": 1}

@@ -6,21 +6,31 @@ jump when an atom is wrapped; there
     P = Σ_i (q⁰_i + m) r_i + Σ_e t_e r_e + Σ_i (q_i − q⁰_i − (div t)_i) x_i + Σ_i μ_i,
 
 with formal charges q⁰, bond transfers t along edges, and coordinates x that see edge vectors only
-(:mod:`electrojax.electrostatics.flow`) for the charge that no transfer explains. What the total
-charge has beyond Σ q⁰ is spread evenly, m = (Q − Σ q⁰)/N, so that the force on a charged cell is QE
-in all. Wrapping an atom changes P by (q⁰_i + m) times a lattice vector and the forces not at all: P
-is what the modern theory of polarisation calls a branch (King-Smith and Vanderbilt, Phys. Rev. B
-47, 1651 (1993)). With q⁰ = 0, the default, no charge is tied to its ion: give formal charges
-where ions travel through the cell.
+(:mod:`electrojax.electrostatics.flow`) for the charge that no transfer explains. What the charges
+have beyond Σ q⁰ is spread evenly, m = (Σ q − Σ q⁰)/N, so that the force on a charged cell is E Σ q
+in all and μ = −∂E/∂Q holds at fixed charge and at fixed potential. Wrapping an atom changes P by
+(q⁰_i + m) times a lattice vector and the forces not at all: P is what the modern theory of
+polarisation calls a branch (King-Smith and Vanderbilt, Phys. Rev. B 47, 1651 (1993)). With q⁰ = 0,
+the default, no charge is tied to its ion: give formal charges where ions travel through the cell.
+
+The counter charge of a slab, −Σ q at the mean height z̄ along the normal n, feels the field too: it
+adds −(Σ q) z̄ n to P, which then does not depend on the origin.
 """
+
+from typing import Any
 
 import jax.numpy as jnp
 
-from electrojax.electrostatics.density import ChargeDensity, summed_channels
+from electrojax.electrostatics.density import (
+    ChargeDensity,
+    dipole,
+    summed_channels,
+    total_charge,
+)
 from electrojax.electrostatics.flow import at_receivers, flow_coordinates
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import cartesian_order, edge_vectors, places
-from electrojax.system.types import System, graph_sum
+from electrojax.system.types import System, graph_mean, graph_sum
 from electrojax.typing import Array, struct
 
 
@@ -31,7 +41,8 @@ class FieldCoupling:
     It is affine in the multipoles, with coefficients from geometry alone.
 
     Attributes:
-        potential: [N] V, v: −E·r_i in open directions, −E·x_i along periodic ones.
+        potential: [N] V, v: −E·r_i in open directions, −E·(x_i + r̄) along periodic ones with the
+            atoms' mean r̄, and E_n z̄ of a counter charge.
         field: [N, 3] V/Å, at every atom.
         offset: [G] eV, c: the part of the formal charges in periodic directions.
     """
@@ -49,12 +60,20 @@ class FieldCoupling:
         return graph_sum(energies, system) + self.offset
 
 
-def field_coupling(system: System, cutoff: float) -> FieldCoupling:
+def no_field(system: System) -> FieldCoupling:
+    """Returns the coupling of densities to no field at all."""
+    at_atoms = jnp.zeros_like(jnp.asarray(system.positions))
+    return FieldCoupling(at_atoms[:, 0], at_atoms, jnp.zeros_like(system.external_field)[:, 0])
+
+
+def field_coupling(system: System, cutoff: float, coulomb: Any = None) -> FieldCoupling:
     """Returns how charges and dipoles couple to the external field in this geometry.
 
     Args:
-        system: a batch; external_field [G, 3] V/Å, formal_charges [N] e, total_charge [G] e.
+        system: a batch; external_field [G, 3] V/Å, formal_charges [N] e.
         cutoff: Å, of the system's edges; not read for an open boundary.
+        coulomb: the operator of this geometry, which says whether there is a counter charge, and
+            where.
 
     Raises:
         ConfigError: for periodic directions without edges (cutoff 0) along which charge flows.
@@ -74,15 +93,18 @@ def field_coupling(system: System, cutoff: float) -> FieldCoupling:
     flow = flow_coordinates(system, cutoff, within)
     fixed = jnp.sum(within[system.node_graph] * located, axis=-1)
     formal = system.formal_charges
-    tied = formal + _excess(system)[system.node_graph]
+    mean = graph_mean(fixed, system)
+    shared = mean + _at_counter_charge(field, coulomb)
     return FieldCoupling(
-        potential=-(flow + moments - fixed),
+        potential=-(flow + moments - fixed + shared[system.node_graph]),
         field=at_atoms,
-        offset=graph_sum(formal * flow - tied * fixed, system),
+        offset=graph_sum(formal * (flow - fixed + mean[system.node_graph]), system),
     )
 
 
-def field_energy(density: ChargeDensity, system: System, cutoff: float = 0.0) -> Array:
+def field_energy(
+    density: ChargeDensity, system: System, cutoff: float = 0.0, coulomb: Any = None
+) -> Array:
     """Returns the energy of every structure in its external field, −E·P.
 
     E is the physical field: a charge feels the force qE. In open directions the zero of the
@@ -92,6 +114,7 @@ def field_energy(density: ChargeDensity, system: System, cutoff: float = 0.0) ->
         density: the charges.
         system: a batch; external_field [G, 3] V/Å.
         cutoff: Å, of the system's edges; needed along periodic directions.
+        coulomb: the operator of this geometry, for its counter charge.
 
     Returns:
         [G] eV.
@@ -99,7 +122,32 @@ def field_energy(density: ChargeDensity, system: System, cutoff: float = 0.0) ->
     Raises:
         ConfigError: for a periodic direction without edges.
     """
-    return field_coupling(system, cutoff).energy(density.multipoles, system)
+    return field_coupling(system, cutoff, coulomb).energy(density.multipoles, system)
+
+
+def seated_energy(density: ChargeDensity, system: System, coulomb: Any = None) -> Array:
+    """Returns the field's energy of charges that stay with their atoms, −E·[Σ (q r + μ) − Σq z̄ n].
+
+    Wrapping an atom changes it by q times the field along a lattice vector: for whole charges.
+
+    Args:
+        density: the charges.
+        system: a batch; external_field [G, 3] V/Å.
+        coulomb: the operator of this geometry, for its counter charge.
+
+    Returns:
+        [G] eV.
+    """
+    field = jnp.asarray(system.external_field)
+    charge = total_charge(density, system)
+    moment = jnp.sum(field * dipole(density, system), axis=-1)
+    return -moment - charge * _at_counter_charge(field, coulomb)
+
+
+def edge_potentials(system: System) -> Array:
+    """Returns −E·r_e [E] V, the field's energy of a unit charge moved along every edge."""
+    field = jnp.asarray(system.external_field)[system.node_graph][system.receivers]
+    return -jnp.sum(field * edge_vectors(system), axis=-1)
 
 
 def transfer_energy(transfers: Array, system: System) -> Array:
@@ -112,16 +160,14 @@ def transfer_energy(transfers: Array, system: System) -> Array:
     Returns:
         [G] eV.
     """
-    field = system.external_field[system.node_graph]
-    along = jnp.sum(field[system.receivers] * edge_vectors(system), axis=-1)
-    return -graph_sum(at_receivers(transfers * along, system), system)
+    drop = edge_potentials(system)
+    return graph_sum(at_receivers(transfers * drop, system), system)
 
 
-def _excess(system: System) -> Array:
-    """What the total charge has beyond the formal charges, per atom [G] in e."""
-    atoms = graph_sum(jnp.ones_like(system.formal_charges), system)
-    formal = graph_sum(system.formal_charges, system)
-    return (system.total_charge - formal) / jnp.maximum(atoms, 1.0)
+def _at_counter_charge(field: Array, coulomb: Any) -> Array:
+    """−E_n z̄ [G] V at the mean place of a slab's counter charge, zero without one."""
+    place = getattr(coulomb, "counter_place", None)
+    return jnp.zeros_like(field[:, 0]) if place is None else -jnp.sum(field * place, axis=-1)
 
 
 def _along_normal(vectors: Array, system: System) -> Array:

@@ -17,22 +17,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import lambertw
 
 from electrojax.electrostatics.density import l_max_of
 from electrojax.electrostatics.engines.corrections import CorrectedOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb, PeriodicOperator
-from electrojax.electrostatics.kernels.gaussian import fourier_factor, self_potential, tail_exponent
+from electrojax.electrostatics.kernels.gaussian import fourier_factor, self_potential
 from electrojax.electrostatics.kernels.waves import half_space
+from electrojax.electrostatics.long_waves import (
+    operator_chain,
+    softest_cutoff,
+    wanted_cutoff,
+    wave_reach,
+)
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import volume
+from electrojax.system.geometry import summed_in, volume
 from electrojax.system.layout import GraphLayout, graph_layout
 from electrojax.system.types import System
 from electrojax.typing import Array, replace, struct
 from electrojax.units import COULOMB
 
-CUTOFF = 0.55
-"""1/Å: for hardnesses of some eV/e² and 0.1 atoms/Å³, A beyond it is at most ten times H."""
+FEW = 8
+"""A batch that wants only this fraction of the waves has a factor of those alone."""
 
 MAX_WAVES = 1500
 """Of one structure: the Cholesky factor of twice as many columns takes half a second."""
@@ -49,6 +54,11 @@ class JacobiPreconditioner:
     """
 
     inverse: Array
+
+    @property
+    def diagonal(self) -> Array:
+        """D [N, M] eV/(e·Å^l)², zero on padding."""
+        return _inverted(self.inverse)
 
     def apply(self, residual: Array) -> Array:
         """Returns P⁻¹ r [N, M] of a residual [N, M] eV/(e·Å^l); zero on padding."""
@@ -70,6 +80,7 @@ class LowKPreconditioner:
         root: [G, 2K + R] Λ^½ of cosines, sines and dipoles, zero where there is no wave.
         inverse: [G, A, M] D⁻¹, zero where there is no atom.
         factor: [G, 2K + R, 2K + R] Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½.
+        used: [] whether any structure has waves; else the inverse of the diagonal is all.
     """
 
     layout: GraphLayout
@@ -79,13 +90,22 @@ class LowKPreconditioner:
     root: Array
     inverse: Array
     factor: Array
+    used: Array
+
+    @property
+    def diagonal(self) -> Array:
+        """D [N, M] eV/(e·Å^l)², zero on padding."""
+        return self.layout.nodes(_inverted(self.inverse))
 
     def apply(self, residual: Array) -> Array:
         """Returns P⁻¹ r [N, M] of a residual [N, M] eV/(e·Å^l); zero on padding."""
         scaled = self.inverse * self.layout.dense(residual)
+        return self.layout.nodes(jax.lax.cond(self.used, self._without_waves, lambda x: x, scaled))
+
+    def _without_waves(self, scaled: Array) -> Array:
         amplitudes, adjoint = jax.vjp(self._amplitudes, scaled)
         solved = jax.scipy.linalg.cho_solve((self.factor, True), amplitudes[..., None])[..., 0]
-        return self.layout.nodes(scaled - self.inverse * adjoint(solved)[0])
+        return scaled - self.inverse * adjoint(solved)[0]
 
     def _amplitudes(self, dense: Array) -> Array:
         """Λ^½ Uᵀ x [G, 2K + R] of x [G, A, M]."""
@@ -99,7 +119,7 @@ def low_k_preconditioner(
     system: System,
     hardness: Array,
     width: float | Array,
-    cutoff: float = CUTOFF,
+    cutoff: float | None = None,
     accuracy: float = 1.0e-5,
 ) -> JacobiPreconditioner | LowKPreconditioner:
     """Returns a preconditioner of A + H for conjugate gradients.
@@ -114,17 +134,17 @@ def low_k_preconditioner(
         hardness: [N, M] the diagonal of H, eV/(e·Å^l)², positive; within each order l of an atom
             the mean counts. M is that of the multipoles.
         width: σ of the density in Å, as A was prepared with it; one number, except for a split.
-        cutoff: 1/Å, of the waves; :func:`wave_cutoff` says what a hardness wants. Softer (metallic)
-            ones want a larger one.
+        cutoff: 1/Å, of the waves; None for what the hardness of each structure wants, which is none
+            where its longest wave is not worth it (:func:`wanted_cutoff`).
         accuracy: of the engine, which says how far the system's k_box reaches; for a looser one
             than given here, the waves of a structure are cut off by the box.
 
     Raises:
         ConfigError: if the cutoff is not positive, or a width is traced where it must be known.
     """
-    if not cutoff > 0:
+    if cutoff is not None and not cutoff > 0:
         raise ConfigError(f"a cutoff of {cutoff:g} 1/Å for long waves; needed a positive number")
-    system, hardness = jax.lax.stop_gradient((system, jnp.asarray(hardness)))
+    system, hardness = jax.lax.stop_gradient((summed_in(system), jnp.asarray(hardness)))
     layout, l_max = graph_layout(system), l_max_of(hardness.shape[1])
     mask = layout.mask[..., None]
     dense = jnp.where(mask, _mean_of_order(layout.dense(hardness), l_max), 1.0)
@@ -132,14 +152,20 @@ def low_k_preconditioner(
     own = self_potential(sigma, l_max)[:, None]
     if system.boundary == "open":
         return JacobiPreconditioner(layout.nodes(jnp.where(mask, 1.0 / (dense + own), 0.0)))
-    box = _low_box(system.k_box, _reach(operator, width, accuracy), cutoff)
-    low = replace(system, k_box=box)
+    reach = wave_reach(operator, width, accuracy)
+    most = cutoff or softest_cutoff(system, reach, width)
+    limit = jnp.full_like(sigma, most)
+    if cutoff is None:
+        limit = jnp.minimum(limit, wanted_cutoff(system, layout.dense(hardness)[..., 0], sigma))
+    low = replace(system, k_box=_low_box(system.k_box, reach, most))
     waves = PeriodicCoulomb(self_interaction=True).prepare(low, l_max, 1.0)
-    chosen, weight = _long_waves(waves, box, system.cell, sigma, cutoff)
+    chosen, weight = _long_waves(waves, low.k_box, system.cell, sigma, limit)
     squared = _taken(waves.squared, chosen)
     rest = own - _on_site(weight, squared, l_max)[:, None]
     inverse = jnp.where(mask, 1.0 / (dense + jnp.maximum(rest, 0.0)), 0.0)
+    used = jnp.any(weight > 0, axis=1)
     dipoles, coupling = _dipole_rows(operator, l_max, inverse)
+    coupling = jnp.where(used[:, None], coupling, 0.0)
     made = LowKPreconditioner(
         layout=layout,
         waves=waves,
@@ -148,28 +174,13 @@ def low_k_preconditioner(
         root=jnp.sqrt(jnp.concatenate([weight, weight, coupling], axis=-1)),
         inverse=inverse,
         factor=jnp.zeros((), inverse.dtype),
+        used=jnp.any(used),
     )
     return replace(made, factor=_factor(made, low, l_max))
 
 
-def wave_cutoff(
-    hardness: float, atoms_per_volume: float, width: float, ratio: float = 8.0
-) -> float:
-    """Returns the k in 1/Å from which A is less than some times H, on the host.
-
-    A has the eigenvalue 4π k_e n e^{−k²σ²}/k² for a wave in n disordered atoms per volume, and
-    conjugate gradients need about 8 √(1 + ratio) steps for six digits of what is left.
-
-    Args:
-        hardness: a typical diagonal element of H for charges, eV/e².
-        atoms_per_volume: n in 1/Å³.
-        width: σ of the density in Å.
-        ratio: of A to H at the cutoff.
-    """
-    goal = 4.0 * math.pi * COULOMB * atoms_per_volume / (ratio * hardness)
-    # x e^{xσ²} = goal for x = k² is Lambert's equation.
-    square = lambertw(goal * width**2).real / width**2 if width > 0 else goal
-    return math.sqrt(square)
+def _inverted(values: Array) -> Array:
+    return jnp.where(values > 0, 1.0 / jnp.where(values > 0, values, 1.0), 0.0)
 
 
 def _mean_of_order(values: Array, l_max: int) -> Array:
@@ -185,16 +196,6 @@ def _common_width(sigma: Array, layout: GraphLayout) -> Array:
         return jnp.broadcast_to(sigma, layout.mask.shape[:1])
     count = jnp.maximum(jnp.sum(layout.mask, axis=1), 1)
     return jnp.sqrt(jnp.sum(layout.dense(sigma) ** 2, axis=1) / count)
-
-
-def _reach(operator: Any, width: float | Array, accuracy: float) -> float:
-    """The k_c in 1/Å that a k_box of the operator holds."""
-    sharpest = getattr(_chain(operator)[-1], "split", width)
-    if isinstance(sharpest, jax.core.Tracer) or np.ndim(sharpest):
-        raise ConfigError(
-            "a preconditioner of long waves needs the width as one known number; got an array"
-        )
-    return math.sqrt(tail_exponent(accuracy, 0)) / float(sharpest)
 
 
 def _low_box(k_box: tuple[int, int, int], reach: float, cutoff: float) -> tuple[int, int, int]:
@@ -229,16 +230,19 @@ def _taken(values: Array, places: Array) -> Array:
 
 
 def _long_waves(
-    waves: PeriodicOperator, box: tuple[int, int, int], cell: Array, sigma: Array, cutoff: float
+    waves: PeriodicOperator, box: tuple[int, int, int], cell: Array, sigma: Array, cutoff: Array
 ) -> tuple[Array, Array]:
-    """Places [G, K] of the waves below the cutoff and their λ [G, K] = 8π k_e e^{−k²σ²}/(V k²)."""
+    """Places [G, K] of the waves, longest first, and their λ [G, K], zero beyond the cutoff [G].
+
+    λ = 8π k_e e^{−k²σ²}/(V k²).
+    """
     n = half_space(box)[0].reshape(-1, 3)
     half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
     # n3 = 0 is there twice, for +n3 and −n3.
     half &= (n[:, 2] != 0) | (np.arange(len(n)) < len(n) // 2)
     squared = waves.squared.reshape(len(cell), -1)
     found, chosen = jax.lax.top_k(-jnp.where(half, squared, jnp.inf), _room(box))
-    used = -found <= cutoff**2
+    used = -found <= cutoff[:, None] ** 2
     safe = jnp.where(used, -found, 1.0)
     strength = 8.0 * math.pi * COULOMB / volume(cell)[:, None]
     return chosen, jnp.where(
@@ -257,7 +261,7 @@ def _on_site(weight: Array, squared: Array, l_max: int) -> Array:
 
 def _dipole_rows(operator: Any, l_max: int, like: Array) -> tuple[Array, Array]:
     """The dipoles of a corrected sum [G, A, R, M] and how they interact [G, R]."""
-    for each in _chain(operator):
+    for each in operator_chain(operator):
         if isinstance(each, CorrectedOperator):
             rows = jnp.asarray(each.dipoles)
             coupling = jnp.diagonal(each.coupling, axis1=1, axis2=2)[:, rows]
@@ -266,16 +270,45 @@ def _dipole_rows(operator: Any, l_max: int, like: Array) -> tuple[Array, Array]:
     return jnp.zeros((*like.shape[:2], 0, like.shape[2]), like.dtype), like[:, 0, :0]
 
 
-def _chain(operator: Any) -> list[Any]:
-    """The operator and what it corrects, the innermost sum last."""
-    chain = [operator]
-    while hasattr(chain[-1], "bulk"):
-        chain.append(chain[-1].bulk)
-    return chain
-
-
 def _factor(made: LowKPreconditioner, low: System, l_max: int) -> Array:
-    """The Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½."""
+    """The Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½, made from as many waves as are used."""
+    room = made.chosen.shape[1]
+    few = max(room // FEW, 1)
+    needed = jnp.max(jnp.sum(made.root[:, :room] > 0, axis=1))
+    level = (needed > 0).astype(jnp.int32) + (needed > few)
+    branches = [lambda: _identity(made)] + [
+        lambda count=count: _placed(_factor_of(_first(made, count), low, l_max), made, count)
+        for count in (few, room)
+    ]
+    return jax.lax.switch(level, branches)
+
+
+def _identity(made: LowKPreconditioner) -> Array:
+    size = made.root.shape[1]
+    unit = jnp.eye(size, dtype=made.root.dtype)
+    return jnp.broadcast_to(unit, (len(made.root), size, size))
+
+
+def _first(made: LowKPreconditioner, count: int) -> LowKPreconditioner:
+    """The preconditioner with the longest waves alone."""
+    kept = _kept(made.chosen.shape[1], made.root.shape[1], count)
+    return replace(made, chosen=made.chosen[:, :count], root=made.root[:, kept])
+
+
+def _kept(room: int, size: int, count: int) -> np.ndarray:
+    """Columns of the first cosines, the first sines and the dipoles."""
+    first = np.arange(count)
+    return np.concatenate([first, room + first, np.arange(2 * room, size)])
+
+
+def _placed(factor: Array, made: LowKPreconditioner, count: int) -> Array:
+    """A factor of the first waves among those of all, which are not used."""
+    kept = _kept(made.chosen.shape[1], made.root.shape[1], count)
+    return _identity(made).at[:, kept[:, None], kept[None]].set(factor)
+
+
+def _factor_of(made: LowKPreconditioner, low: System, l_max: int) -> Array:
+    """The Cholesky factor of the waves given."""
     gram = _wave_overlaps(made, low, l_max)
     scale = made.root[:, :, None] * made.root[:, None, :]
     size, waves = scale.shape[1], gram.shape[1]

@@ -6,6 +6,8 @@ from typing import Any
 FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "scf": {"energy": "coulomb", "potentials": "absolute"},
     "non_scf": {"potentials": "absolute"},
+    "qeq": {"hardness_floor": 0.0},
+    "functional": {"hardness_floor": 0.0},
 }
 """By solver kind, option and value, of configurations in which the option is not written."""
 

@@ -1,6 +1,7 @@
 """The potential: backbone, readout, charge solver and Coulomb engine behind pure init/apply."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,11 @@ from electrojax.electrostatics.coulomb import (
     estimated_cost,
     method_name,
     shared_engine,
+    sum_cell,
 )
 from electrojax.electrostatics.engines.counter_charge import check_fixed_potential
+from electrojax.electrostatics.engines.slab import SlabCoulomb
+from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.network import MATMUL_PRECISIONS, Params, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
@@ -41,6 +45,7 @@ from electrojax.system.batching import (
 from electrojax.system.composition import check_determined
 from electrojax.system.neighbors import complete_cell
 from electrojax.system.quantities import ALWAYS
+from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
 
 COARSEST = 2.5e-4
@@ -132,7 +137,7 @@ class Potential:
             return self
         boundaries: tuple[Boundary, ...] = ("periodic", "slab")
         for boundary in boundaries:
-            sizes = [(len(f.numbers), f.cell) for f in frames if f.boundary == boundary]
+            sizes = self._sizes(frames, boundary)
             if sizes:
                 shared = (_spread(sizes), solver.width, solver.l_max, solver.uses_receivers)
                 chosen = shared_engine(engines.of(boundary), self.method, *shared)
@@ -150,35 +155,72 @@ class Potential:
         if not solver.uses_coulomb:
             return found
         for boundary in BOUNDARIES:
-            sizes = [(len(f.numbers), f.cell) for f in frames if f.boundary == boundary]
+            sizes = self._sizes(frames, boundary)
             if sizes:
                 engine = self.network.engine(boundary)
                 cost = estimated_cost(engine, _spread(sizes), solver.width, solver.l_max)
                 found[boundary] = (method_name(engine), cost / len(_spread(sizes)))
         return found
 
-    def coulomb_plan(self, frame: Frame, cell: np.ndarray | None = None) -> CoulombPlan:
-        """Returns what the Coulomb sum of a frame has to be given: k-vectors and pairs.
+    def coulomb_plan(
+        self, frame: Frame, cell: np.ndarray | None = None, room: float = 0.0
+    ) -> CoulombPlan:
+        """Returns what the Coulomb sum of a frame has to be given: k-vectors, pairs and cell.
 
         Args:
             frame: the structure.
-            cell: [3, 3] Å to plan for, if not the frame's own.
+            cell: [3, 3] Å of a plan to keep to, if not a new one.
+            room: Å, by which a slab may become thicker.
         """
         solver = self.network.solver
         if not solver.uses_coulomb:
             return CoulombPlan()
         engine = self.network.engine(frame.boundary)
-        box = frame.cell if cell is None else cell
+        if frame.boundary == "open":
+            return CoulombPlan()
+        box = self._sum_cell(frame, room) if cell is None else cell
         return CoulombPlan(
-            engine.k_box(box, solver.width, solver.l_max), engine.pair_cutoff(solver.l_max), cell
+            engine.k_box(box, solver.width, solver.l_max), engine.pair_cutoff(solver.l_max), box
         )
+
+    def serves(self, plan: CoulombPlan, frame: Frame) -> bool:
+        """Returns whether a plan made for one structure is good for another of that boundary.
+
+        The cell must be close to the plan's, and a slab not thicker than it has room for.
+        """
+        if plan.cell is None:
+            return True
+        cell = np.asarray(frame.cell, np.float64)
+        if frame.boundary == "slab":
+            normal, height = open_axis(cell, frame.normal)[0], open_axis(plan.cell, frame.normal)[1]
+            if np.ptp(frame.positions @ normal) > self.thickest(plan, frame):
+                return False
+            cell = with_height(cell, height, frame.normal)
+        return not replan_needed(plan.cell, cell)
+
+    def thickest(self, plan: CoulombPlan, frame: Frame) -> float:
+        """Returns how thick in Å a slab may be for a plan; infinite for other boundaries."""
+        engine = self.network.engine(frame.boundary)
+        if plan.cell is None or not isinstance(engine, SlabCoulomb):
+            return math.inf
+        height = open_axis(plan.cell, frame.normal)[1]
+        return float(height - engine.gap(plan.cell, frame.normal, self.network.solver.width))
+
+    def _sizes(self, frames: Sequence[Frame], boundary: Boundary) -> list[Size]:
+        chosen = [f for f in frames if f.boundary == boundary]
+        return [(len(f.numbers), self._sum_cell(f)) for f in chosen]
+
+    def _sum_cell(self, frame: Frame, room: float = 0.0) -> np.ndarray:
+        """The cell [3, 3] Å in which a frame's Coulomb energy is summed."""
+        engine, width = self.network.engine(frame.boundary), self.network.solver.width
+        return sum_cell(engine, frame.cell, frame.positions, frame.normal, width, room)
 
     def sample(self, frame: Frame, plan_cell: np.ndarray | None = None) -> Sample:
         """Returns a frame as an unpadded one-structure System for this model.
 
         Args:
             frame: the structure.
-            plan_cell: [3, 3] Å, for which the k-vectors are chosen; the frame's where not given.
+            plan_cell: [3, 3] Å of a plan to keep to, if not a new one.
 
         Raises:
             DataError: for elements that the model does not know, or a boundary against the

@@ -18,6 +18,7 @@ from electrojax.numerics.cg import Space
 from electrojax.numerics.constraint import ChargeConstraint
 from electrojax.numerics.gmres import gmres
 from electrojax.numerics.report import SolverReport
+from electrojax.numerics.response_preconditioner import ResponsePreconditioner
 from electrojax.numerics.variational import reachable, rounding
 from electrojax.system.types import System
 from electrojax.typing import Array
@@ -65,6 +66,10 @@ class ResponseProblem(Protocol):
 
     def update(self, multipoles: Array, levels: Array) -> Array:
         """Returns F(p, μ) [N, M], with the level [N] eV/e of each group; zero on padding."""
+        ...
+
+    def preconditioner(self, multipoles: Array, levels: Array) -> ResponsePreconditioner:
+        """Returns an approximate (1 − J)⁻¹ at p and μ; it is not differentiated."""
         ...
 
 
@@ -160,6 +165,7 @@ def bordered_solve(
     problem: ResponseProblem,
     matrix: Callable[[Array], Array],
     rhs: Array,
+    precondition: Callable[[Array], Array],
     tolerance: Array | None = None,
     transposed: bool = False,
 ) -> tuple[Array, Array]:
@@ -169,6 +175,7 @@ def bordered_solve(
         problem: gives the units of the unknowns, and inner products.
         matrix: the :func:`jacobian`, or its transpose.
         rhs: [N, M + 1].
+        precondition: an approximate (1 − J)⁻¹, or its transpose, of multipoles [N, M].
         tolerance: [G] e, of the norm of the residual; None for one near rounding.
         transposed: whether it is the transpose.
     """
@@ -181,8 +188,18 @@ def bordered_solve(
     rhs = left * rhs
     if tolerance is None:
         tolerance = rounding(rhs) * problem.space.largest(rhs)
+
+    def prepared(y: Array) -> Array:
+        solved = precondition((y / left)[:, :-1])
+        return joined(solved, y[:, -1]) / right.at[-1].set(1.0)
+
     x, steps = gmres(
-        lambda x: left * matrix(right * x), rhs, problem.space, tolerance, problem.max_steps
+        lambda x: left * matrix(right * x),
+        rhs,
+        problem.space,
+        tolerance,
+        problem.max_steps,
+        prepared,
     )
     return right * x, steps
 
@@ -203,11 +220,13 @@ def response(
     def matrix(unknown: Array) -> Array:
         return jacobian(problem, multipoles, levels, unknown)
 
+    prepared = problem.preconditioner(multipoles, levels)
+
     def solve(product: Callable[[Array], Array], right: Array) -> Array:
-        return bordered_solve(problem, product, right)[0]
+        return bordered_solve(problem, product, right, prepared.apply)[0]
 
     def transpose(product: Callable[[Array], Array], right: Array) -> Array:
-        return bordered_solve(problem, product, right, transposed=True)[0]
+        return bordered_solve(problem, product, right, prepared.transposed, transposed=True)[0]
 
     found = jax.lax.custom_linear_solve(matrix, joined(rhs, totals), solve, transpose)
     return found[:, :-1], found[:, -1]

@@ -48,10 +48,12 @@ def gmres(
     space: Space,
     tolerance: Array | float,
     max_steps: int,
+    precondition: Callable[[Array], Array] = lambda x: x,
 ) -> tuple[Array, Array]:
     """Returns the solution of a square system without symmetry, started at zero.
 
-    Y. Saad and M. H. Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986). All inner products are per
+    Y. Saad and M. H. Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986), preconditioned on the
+    right, A M⁻¹ y = b and x = M⁻¹ y, so that residuals are those of x. All inner products are per
     structure, and a structure that has converged is frozen, so that its result does not depend on
     its batch-mates.
 
@@ -61,6 +63,7 @@ def gmres(
         space: inner products.
         tolerance: [G] or one number, of the norm of the residual.
         max_steps: the largest number of products with A.
+        precondition: r -> M⁻¹ r, linear.
 
     Returns:
         x, and the number of products [G].
@@ -74,7 +77,10 @@ def gmres(
 
     def cycle(carry: Carry) -> Carry:
         x, residual, active, steps = carry
-        change, steps = _cycle(matrix, residual, space, limit, active, steps, max_steps)
+        change, steps = _cycle(
+            lambda y: matrix(precondition(y)), residual, space, limit, active, steps, max_steps
+        )
+        change = precondition(change)
         # The true residual: that of the rotations drifts from it by rounding.
         refined = residual - matrix(change)
         before, after = norm(space, residual), norm(space, refined)

@@ -17,6 +17,7 @@ from electrojax.numerics.fixed_point import (
     residual,
     size,
 )
+from electrojax.numerics.response_preconditioner import ResponsePreconditioner
 from electrojax.numerics.variational import reachable
 from electrojax.typing import Array, struct
 
@@ -33,10 +34,10 @@ class MixingState:
     Attributes:
         multipoles: p [N, M].
         levels: μ [N].
-        residual: F − p [N, M] of the iterate before.
+        residual: r [N, M] of the iterate before.
         before: that iterate.
         changes: [K, N, M] last changes of p, oldest overwritten.
-        images: [K, N, M] the changes of F − p that went with them.
+        images: [K, N, M] the changes of r that went with them.
         active: [G].
         steps: [G] updates.
         count: updates of the batch.
@@ -66,7 +67,9 @@ def mixed(
 
     D. G. Anderson, J. ACM 12, 547 (1965), in the form of H.-F. Fang and Y. Saad, Numer. Linear
     Algebra Appl. 16, 197 (2009), eq. 11: p + α r − (ΔP + α ΔR) (ΔRᵀΔR)⁻¹ ΔRᵀ r. Without history it
-    is p + α r. Converged structures are frozen.
+    is p + α r. r is the residual F − p times an approximate inverse of its slope, which damps the
+    long waves as G. P. Kerker's does (Phys. Rev. B 23, 3082 (1981)). Converged structures are
+    frozen.
 
     Args:
         problem: a ResponseProblem; nothing is differentiated.
@@ -96,17 +99,27 @@ def mixed(
     def unfinished(state: MixingState) -> Array:
         return jnp.any(state.active) & (state.count < max_updates)
 
+    prepared = problem.preconditioner(start, levels)
+
     def advance(state: MixingState) -> MixingState:
-        return _mixed_once(problem, state, limit, fraction)
+        return _mixed_once(problem, prepared, state, limit, fraction)
 
     end = jax.lax.while_loop(unfinished, advance, first)
     return end.multipoles, end.levels, end.steps
 
 
-def _mixed_once(problem: Any, state: MixingState, limit: Array, fraction: float) -> MixingState:
+def _mixed_once(
+    problem: Any,
+    prepared: ResponsePreconditioner,
+    state: MixingState,
+    limit: Array,
+    fraction: float,
+) -> MixingState:
     image, levels, missing = balanced(problem, state.multipoles, state.levels)
     left = image - state.multipoles
-    going = state.active & (jnp.maximum(size(problem, left), missing) > limit)
+    measured = size(problem, left)
+    going = state.active & (jnp.maximum(measured, missing) > limit)
+    left = problem.constraint.projected(prepared.apply(left))
     rows = problem.space.scaled(going.astype(left.dtype), jnp.ones_like(left[:, :1])) > 0
     changes, images = state.changes, state.images
     if len(changes):
@@ -131,7 +144,7 @@ def _mixed_once(problem: Any, state: MixingState, limit: Array, fraction: float)
         before=state.multipoles,
         changes=changes,
         images=images,
-        active=going & jnp.isfinite(size(problem, left)),
+        active=going & jnp.isfinite(measured),
         steps=state.steps + state.active,
         count=state.count + 1,
     )
@@ -252,7 +265,9 @@ def _direction(problem: Any, state: NewtonState, limit: Array) -> tuple[Array, A
     if not problem.affine:
         target = jnp.maximum(_FORCING * state.size, target)
     at = (state.unknown[:, :-1], state.unknown[:, -1])
-    change, steps = bordered_solve(problem, lambda x: jacobian(problem, *at, x), left, target)
+    prepared = problem.preconditioner(*at).apply
+    matrix = lambda x: jacobian(problem, *at, x)  # noqa: E731
+    change, steps = bordered_solve(problem, matrix, left, prepared, target)
     return jnp.where(jnp.isfinite(change), change, 0.0), steps
 
 

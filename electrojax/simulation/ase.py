@@ -10,12 +10,12 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.models.bundle import load
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
 from electrojax.simulation.forces import in_precision
 from electrojax.simulation.inputs import INPUTS, frame_with_inputs, refuse_unknown
+from electrojax.system.batching import CoulombPlan
 from electrojax.system.types import Frame
 
 
@@ -110,7 +110,8 @@ class Calculator(AseCalculator):
         frame = frame_with_inputs(self.model, self.atoms, self.parameters)
         self._inputs = _inputs(self.atoms)
         if self._planned is None or not self._planned.serves(frame):
-            self._planned = _Planned(self.model.tuned([frame]), frame)
+            tuned = self.model.tuned([frame])
+            self._planned = _Planned(tuned, frame, tuned.coulomb_plan(frame))
         found = self._planned.predict(frame)
         self.results = {
             "energy": found.energy,
@@ -139,22 +140,19 @@ class _Planned:
 
     model: Potential
     frame: Frame
+    plan: CoulombPlan
 
     def serves(self, frame: Frame) -> bool:
         """Whether it is good for a structure: as many atoms, the same axes, a cell close enough."""
         own = self.frame
         if own.pbc != frame.pbc or len(own.numbers) != len(frame.numbers):
             return False
-        return not (self._sums and replan_needed(own.cell, frame.cell))
+        return self.model.serves(self.plan, frame)
 
     def predict(self, frame: Frame) -> StructurePrediction:
         """The prediction for a structure that it serves."""
-        sample = self.model.sample(frame, self.frame.cell if self._sums else None)
+        sample = self.model.sample(frame, self.plan.cell)
         return predict_samples(self.model, [sample], [self.model.network])[0]
-
-    @property
-    def _sums(self) -> bool:
-        return self.frame.boundary != "open" and self.model.network.solver.uses_coulomb
 
 
 def _inputs(atoms: Any) -> tuple[Any, ...]:

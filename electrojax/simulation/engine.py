@@ -34,6 +34,7 @@ class Status(enum.IntEnum):
     NON_FINITE = 2
     HOT = 3
     UNCONVERGED = 4
+    THICK = 5
 
 
 @struct
@@ -206,7 +207,7 @@ def _block(
     def step(carry: tuple[State, Outcome]) -> tuple[State, Outcome]:
         old, _ = carry
         new, needed = _step(moving, warm_start, integrator, params, old)
-        outcome = _judge(integrator, limits, new, needed)
+        outcome = _judge(moving, integrator, limits, new, needed)
         good = outcome.status == Status.GOOD
         motion, evaluation, unconverged = jax.tree.map(
             functools.partial(jnp.where, good), _without_list(new), _without_list(old)
@@ -240,13 +241,16 @@ def _step(
     return State(motion, evaluation, neighbors, unconverged), needed
 
 
-def _judge(integrator: Integrator, limits: Limits, new: State, needed: Array) -> Outcome:
+def _judge(
+    moving: MovingSystem, integrator: Integrator, limits: Limits, new: State, needed: Array
+) -> Outcome:
     """Says whether a step may be kept; the first of the reasons that apply counts."""
     kinetic = kinetic_energy(new.motion.velocities, integrator.masses)
     temperature = 2.0 * kinetic / (limits.freedom * limits.boltzmann)
     energy = new.evaluation.energy
     status = jnp.where(new.unconverged > limits.unconverged, Status.UNCONVERGED, Status.GOOD)
     status = jnp.where(temperature > limits.temperature, Status.HOT, status)
+    status = jnp.where(moving.fits(new.motion.positions), status, Status.THICK)
     status = jnp.where(jnp.isfinite(kinetic + energy), status, Status.NON_FINITE)
     status = jnp.where(jnp.any(needed > new.neighbors.capacity), Status.OVERFLOW, status)
     return Outcome(status.astype(jnp.int32), needed, temperature)

@@ -15,6 +15,7 @@ from electrojax.models.prediction import Prediction
 from electrojax.simulation.neighbors import ListPlan, NeighborList, build, plan_for
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.neighbors import neighbor_list
+from electrojax.system.slabs import open_axis
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array, ArrayLike, replace, static, struct
 
@@ -23,6 +24,9 @@ WarmStart = Literal["none", "last", "extrapolate"]
 REMEMBERED = {"float32": 4, "float64": 6}
 """Densities that the next one is extrapolated from, by the model's precision: each order gains a
 factor in the error of a smooth path and loses one in the noise of what the solver left over."""
+
+ROOM = 4.0
+"""Å, by which a slab may become thicker in a run."""
 
 _MOST = max(REMEMBERED.values())
 _EXTRAPOLATION = tuple(
@@ -73,12 +77,21 @@ class MovingSystem:
         network: the model's Flax module.
         precision: the model's.
         plan: of the neighbour list, without capacities.
+        thickest: Å, how thick a slab may become.
     """
 
     system: System
     network: PotentialNetwork = static()
     precision: str = static()
     plan: ListPlan = static()
+    thickest: float = static(math.inf)
+
+    def fits(self, positions: Array) -> Array:
+        """Returns whether a slab at positions [N, 3] Å is as thin as its Coulomb sum needs."""
+        if math.isinf(self.thickest):
+            return jnp.asarray(True)
+        normal = open_axis(jnp.asarray(self.system.cell), self.system.normal)[0][0]
+        return jnp.ptp(positions @ normal.astype(positions.dtype)) <= self.thickest
 
     def allocate(self, positions: ArrayLike, spare: float = 1.3) -> NeighborList:
         """Returns a list with room for what these positions need and some spare (on the host).
@@ -150,16 +163,18 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
         DataError: if the model cannot evaluate the frame.
     """
     model = model.tuned([frame])
-    sample = model.sample(frame)
+    coulomb = model.coulomb_plan(frame, room=ROOM)
+    sample = model.sample(frame, coulomb.cell)
     arrays = {
         f.name: jnp.asarray(_cast(getattr(sample.system, f.name), model.dtype))
         for f in dataclasses.fields(System)
         if not f.metadata.get("static")
     }
     system = replace(sample.system, **arrays)
-    reach = model.coulomb_plan(frame).pair_cutoff
-    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, reach)
-    return MovingSystem(system, model.network, model.precision, plan)
+    pairs = (coulomb.pair_cutoff, coulomb.cell)
+    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, *pairs)
+    thickest = model.thickest(coulomb, frame)
+    return MovingSystem(system, model.network, model.precision, plan, thickest)
 
 
 def guess_from(last: Evaluation | None, warm_start: WarmStart, dtype: str) -> ChargeGuess | None:

@@ -98,7 +98,8 @@ def force_field(
     params = jax.tree.map(np.asarray, model.params)
 
     def energy(positions: Array, neighbor: NeighborList, **unused: Any) -> Array:
-        """Returns the energy in eV; NaN, never a wrong number, where the list has overflowed."""
+        """Returns the energy in eV; NaN, never a wrong number, where the list has overflowed
+        or a slab has become too thick for its Coulomb sum."""
         refuse_unknown("energy", unused, HANDED_ON)
         where = jax.lax.stop_gradient(positions.astype(neighbor.reference.dtype))
         # jax-md's integrators move the atoms after the last update: checked again here.
@@ -107,6 +108,7 @@ def force_field(
         terms, _ = moving.network.apply({"params": params}, system, None)
         total = jnp.sum(jnp.stack(list(terms.values())))
         overflow = jnp.any(needed > fresh.capacity)
+        overflow = overflow | ~moving.fits(where)
         return jnp.where(overflow, jnp.nan, total).astype(positions.dtype)
 
     return ForceField(energy, NeighborFunctions(moving, capacity))

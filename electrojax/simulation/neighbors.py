@@ -98,13 +98,15 @@ class ListPlan:
 
 
 def plan_for(cell: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, skin: float,
-             pair_cutoff: float = 0.0) -> ListPlan:  # fmt: skip
+             pair_cutoff: float = 0, pair_cell: np.ndarray | None = None) -> ListPlan:  # fmt: skip
     """Returns a plan without capacities for a cell [3, 3] Å whose open rows are not read.
 
-    With a pair_cutoff in Å they are read: the Coulomb pairs of a slab repeat along all three.
+    With a pair_cutoff in Å there are Coulomb pairs too. They repeat along all three vectors of
+    pair_cell, the cell of the Coulomb sum, or of the cell where that is not given.
     """
     rows = [tuple(float(x) for x in row) for row in complete_cell(cell, pbc)]
-    pairs = plan_for(cell, (True,) * 3, pair_cutoff, skin) if pair_cutoff and any(pbc) else None
+    box = cell if pair_cell is None else pair_cell
+    pairs = plan_for(box, (True,) * 3, pair_cutoff, skin) if pair_cutoff and any(pbc) else None
     return ListPlan(
         float(cutoff), float(skin), tuple(rows), tuple(bool(p) for p in pbc), pairs=pairs  # type: ignore[arg-type]
     )  # fmt: skip

@@ -236,6 +236,9 @@ class _Run:
             Status.UNCONVERGED: "the charge solver did not converge for more than "
             f"stop.unconverged = {int(self.job.engine.limits.unconverged)} steps in a row; lower "
             "its mixing or retrain the model near these structures",
+            Status.THICK: "the slab is thicker than "
+            f"{self.job.engine.moving.thickest:.1f} Å, for which its Coulomb sum has no room; "
+            "look for atoms that have left it, or start another run from the last frame",
         }
         raise ConvergenceError(f"step {self.step + 1}: {reasons[status]} (last good frame: {path})")
 

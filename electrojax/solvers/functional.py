@@ -53,6 +53,12 @@ class EnergyFunctional(ChargeSolver):
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
     )
+    hardness_floor: float = option(
+        0.1,
+        "eV/(e·Å^l)², below which no hardness falls: without it, soft atoms exchange charge freely",
+        minimum=0,
+        maximum=1e4,
+    )
     tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
     max_steps: int = option(
         200, "of conjugate gradients, in each Newton step", minimum=1, maximum=10**6
@@ -72,10 +78,11 @@ class EnergyFunctional(ChargeSolver):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density at the minimum of the functional, and the terms of its energy."""
+        hardness = Hardness(self.l_max, rank=self.rank, floor=self.hardness_floor, name="hardness")
         quadratic = quadratic_energy(
             system,
             coulomb,
-            Hardness(self.l_max, rank=self.rank, name="hardness")(features, system),
+            hardness(features, system),
             learned_drive(features, system, self.l_max),
             self.width,
             self.cutoff,

@@ -23,6 +23,7 @@ from electrojax.solvers.readouts.fukui import conserve_charge
 from electrojax.solvers.readouts.hardness import MultipoleChannels
 from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form_state
+from electrojax.system.slabs import open_axis
 from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
 from electrojax.typing import Array, replace
 
@@ -41,8 +42,9 @@ class LatentCharges(ChargeSolver):
     Comput. Mater. 11, 80 (2025)). With one channel the physical charges are q = √ε∞ q_latent in
     periodic systems and slabs, whose electrons screen what latent charges feel, and q_latent in
     open space (P. Zhong, D. Kim, D. S. King and B. Cheng, arXiv 2504.05169); dipoles, Born charges
-    and the energy in a field are those of the physical charges; several channels have energies
-    alone.
+    and the energy in a field are those of the physical charges, along the normal of a slab over ε∞:
+    a field along it is screened inside, so that the dynamical charge there is q_latent/√ε∞ (of a
+    film, Z*_n = Z*/ε∞). Several channels have energies alone.
     """
 
     provides: ClassVar[Any] = _Provides()
@@ -79,8 +81,17 @@ class LatentCharges(ChargeSolver):
         scale = 1.0 if system.boundary == "open" else self.dielectric_constant**0.5
         density = of_one_width(scale * latent, self.width)
         if self.channels == 1:
-            energies["field"] = field_energy(density, system, self.cutoff)
+            energies["field"] = field_energy(density, self._screened(system), self.cutoff, coulomb)
         return closed_form_state(density, energies, system)
+
+    def _screened(self, system: System) -> System:
+        """The batch with the field along a slab's normal as it is inside, over ε∞."""
+        if system.boundary != "slab":
+            return system
+        normal = open_axis(system.cell, system.normal)[0]
+        along = jnp.sum(system.external_field * normal, axis=-1, keepdims=True) * normal
+        lost = (1.0 - 1.0 / self.dielectric_constant) * along
+        return replace(system, external_field=system.external_field - lost)
 
     def _read(self, features: Features, system: System) -> Array:
         """Latent multipoles [N, C, M] before their sum is controlled, zero on padding."""

@@ -63,7 +63,7 @@ class LocalCharges(ChargeSolver):
         density = of_one_width(multipoles, self.width)
         energies = {
             "coulomb": coulomb.energy(density.multipoles),
-            "field": field_energy(density, system, self.cutoff),
+            "field": field_energy(density, system, self.cutoff, coulomb),
         }
         return closed_form_state(density, energies, system)
 

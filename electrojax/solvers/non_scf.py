@@ -180,7 +180,7 @@ class FieldUpdates(ChargeSolver):
         guess: ChargeGuess | None,
     ) -> ChargeState:
         """Returns the density after the updates and the terms of its energy."""
-        field = field_coupling(system, self.cutoff)
+        field = field_coupling(system, self.cutoff, coulomb)
         start, raw = self._start(features, system)
         totals = channel_charges(system, start.shape[1])
         first = equilibrated(start, raw, totals, system, self.fukui)

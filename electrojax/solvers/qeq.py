@@ -17,7 +17,7 @@ from electrojax.numerics.variational import levels, quadratic_minimum, stationar
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
-from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, TransferEnergy
+from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, transfer_problem
 from electrojax.solvers.readouts.elements import ElementTable
 from electrojax.solvers.readouts.fukui import conserve_charge, fukui_weights
 from electrojax.solvers.readouts.hardness import Hardness, learned_drive
@@ -60,6 +60,12 @@ class ChargeEquilibration(ChargeSolver):
     )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
+    )
+    hardness_floor: float = option(
+        0.1,
+        "eV/(e·Å^l)², below which no hardness falls: without it, soft atoms exchange charge freely",
+        minimum=0,
+        maximum=1e4,
     )
     tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
     max_steps: int = option(200, "of conjugate gradients", minimum=1, maximum=10**6)
@@ -121,7 +127,7 @@ class ChargeEquilibration(ChargeSolver):
         bonds = BoundedBonds(cutoff, name="bonds") if bounded else SoftBonds(cutoff, name="bonds")
         compliance = bonds(features, system)
         source, shares = self._source(features, system)
-        problem = TransferEnergy(energy, source, compliance)
+        problem = transfer_problem(energy, source, compliance)
         start = jnp.zeros((system.n_edges, 1), energy.drive.dtype)
         unknown, report = quadratic_minimum(problem, start, self.tolerance)
         energies = stationary_energies(unknown, levels(problem, unknown), problem)
@@ -145,7 +151,8 @@ class ChargeEquilibration(ChargeSolver):
     def _energy(
         self, features: Features, system: System, coulomb: CoulombOperator
     ) -> QuadraticEnergy:
-        hardness = Hardness(self.l_max, self.hardness == "features", name="hardness")
+        environment, floor = self.hardness == "features", self.hardness_floor
+        hardness = Hardness(self.l_max, environment, floor=floor, name="hardness")
         return quadratic_energy(
             system,
             coulomb,

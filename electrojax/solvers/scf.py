@@ -222,7 +222,7 @@ class SelfConsistentField(ChargeSolver):
             receive=receivers(coulomb, self.receiver_widths, self.l_max, self.on_site),
             local=local,
             response=readout(features, system),
-            field=field_coupling(system, self.cutoff),
+            field=field_coupling(system, self.cutoff, coulomb),
             constraint=charge_constraint(system, False),
             norms=norms,
             width=self.width,

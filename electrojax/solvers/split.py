@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.electrostatics.coulomb import CoulombOperator
-from electrojax.electrostatics.density import ChargeDensity, dipole, of_one_width
-from electrojax.electrostatics.field import field_energy, transfer_energy
+from electrojax.electrostatics.density import ChargeDensity, of_one_width
+from electrojax.electrostatics.field import field_energy, seated_energy, transfer_energy
 from electrojax.electrostatics.flow import divergence
 from electrojax.errors import ConfigError, DataError
 from electrojax.nn.features import Features, component
@@ -96,16 +96,17 @@ class SplitCharges(ChargeSolver):
         density = of_one_width(full, self.width)
         energies = {
             "coulomb": coulomb.energy(density.multipoles),
-            "field": self._seated_energy(of_one_width(seated, self.width), system)
+            "field": self._seated_energy(of_one_width(seated, self.width), system, coulomb)
             + transfer_energy(transfers, system),
         }
         return closed_form_state(density, energies, system)
 
-    def _seated_energy(self, seated: ChargeDensity, system: System) -> Array:
+    def _seated_energy(
+        self, seated: ChargeDensity, system: System, coulomb: CoulombOperator
+    ) -> Array:
         if self.charge_control == "total":
-            return field_energy(seated, system, self.cutoff)
-        moment = dipole(seated, system)  # formal charges only: no charge has to flow
-        return -jnp.sum(system.external_field * moment, axis=-1)
+            return field_energy(seated, system, self.cutoff, coulomb)
+        return seated_energy(seated, system, coulomb)  # formal charges only: none has to flow
 
     def _formal(self, system: System, dtype: jnp.dtype) -> Array:
         if isinstance(self.formal_charges, str):

@@ -16,6 +16,7 @@ from electrojax.system.neighbors import (
     neighbor_list,
 )
 from electrojax.system.quantities import LABELS, Quantity
+from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import Batch, Frame, Label, System, Targets
 from electrojax.typing import AxisSpec, replace, specs
 
@@ -88,7 +89,8 @@ def build_sample(
         cutoff: Å, of the neighbour list.
         k_box: largest k-vector index along each reciprocal axis that its cell needs.
         pair_cutoff: Å, of the pairs of a real-space Coulomb sum; 0 for none.
-        plan_cell: [3, 3] Å, for which the k-vectors are chosen; the frame's cell where not given.
+        plan_cell: [3, 3] Å, for which the k-vectors are chosen, and in whose height a slab is
+            summed; the frame's cell where not given.
 
     Raises:
         DataError: for one periodic axis, a cell without volume, positions that are not finite, or
@@ -101,8 +103,12 @@ def build_sample(
     cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
     if boundary == "slab" and np.any(frame.cell[frame.normal]):
         cell = np.array(frame.cell, dtype=np.float64)
+    planned = cell if plan_cell is None else np.asarray(plan_cell, dtype=np.float64)
+    summed = cell
+    if boundary == "slab":
+        summed = with_height(cell, open_axis(planned, frame.normal)[1], frame.normal)
     check_distances(positions, cell, edges, frame.source)
-    pairs = coulomb_pairs(positions, cell, boundary, pair_cutoff, frame.source)
+    pairs = coulomb_pairs(positions, summed, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     # Any numbers may name the fragments of a frame; a program counts them from 0.
     named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)

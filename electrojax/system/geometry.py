@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from electrojax.system.slabs import sum_cells
 from electrojax.system.types import System
 from electrojax.typing import Array, replace
 
@@ -56,7 +57,12 @@ def cartesian_order(vectors: Array) -> Array:
 
 
 def strained(system: System, strain: Array) -> System:
-    """Returns the system with positions, origins and cells deformed by r → r (1 + ε).
+    """Returns the system with positions, origins and cells deformed by r → r (1 + ε), E·a_i kept.
+
+    The work of a field on charge that has crossed the cell, E·a_i along every periodic a_i, does
+    not change with the strain, so that wrapping an ion changes no stress: the stress is the proper
+    one (D. Vanderbilt, J. Phys. Chem. Solids 61, 147 (2000); I. Souza, J. Íñiguez and D.
+    Vanderbilt, Phys. Rev. Lett. 89, 117602 (2002)). Along a slab's normal E·n is kept.
 
     Args:
         system: a batch.
@@ -64,13 +70,35 @@ def strained(system: System, strain: Array) -> System:
     """
     symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     positions, cell = system.positions, system.cell
-    origin = system.origin
-    return replace(
-        system,
-        positions=positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph]),
-        origin=origin + jnp.einsum("gi,gij->gj", origin, symmetric),
-        cell=cell + cell @ symmetric,
-    )
+    moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
+    strained_cell = cell + cell @ symmetric
+    field = jnp.asarray(system.external_field)
+    if system.boundary != "open":
+        along = jnp.einsum("gia,ga->gi", _field_axes(cell, system), field)
+        field = jnp.einsum("gi,gia->ga", along, reciprocal(_field_axes(strained_cell, system)))
+    origin = system.origin + jnp.einsum("gi,gij->gj", system.origin, symmetric)
+    return replace(system, positions=moved, origin=origin, cell=strained_cell, external_field=field)
+
+
+def _field_axes(cell: Array, system: System) -> Array:
+    """The lattice vectors [G, 3, 3], of a slab with the unit normal as the open one."""
+    if system.boundary == "periodic":
+        return cell
+    first, second = (cell[:, (system.normal + i) % 3] for i in (1, 2))
+    product = jnp.cross(first, second)
+    normal = product / jnp.linalg.norm(product, axis=-1, keepdims=True)
+    return cell.at[:, system.normal].set(normal)
+
+
+def summed_in(system: System) -> System:
+    """Returns a batch as its Coulomb sum sees it: slabs in cells with the height of their plan.
+
+    The third vector of a slab's own cell is not read: that axis is open.
+    """
+    if system.boundary != "slab":
+        return system
+    cell, plan = sum_cells(system.cell, system.plan_cell, system.normal)
+    return replace(system, cell=cell, plan_cell=plan)
 
 
 def reciprocal(cell: Array) -> Array:

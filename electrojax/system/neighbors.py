@@ -212,8 +212,8 @@ def coulomb_pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the pairs of a real-space Coulomb sum, like :func:`neighbor_list`.
 
-    A slab repeats along all three vectors here: its Coulomb sum starts from the sum in the given
-    cell. There are no pairs for an open boundary or a cutoff of 0.
+    A slab repeats along all three vectors here: its Coulomb sum starts from one in a cell of its
+    own. There are no pairs for an open boundary or a cutoff of 0.
     """
     if boundary == "open" or not cutoff:
         none = np.zeros(0, dtype=np.int32)

@@ -37,7 +37,8 @@ class System:
             Coulomb sum, laid out like the edges; their cutoff is the engine's, not the backbone's.
         cell: [G, 3, 3] Å, rows are lattice vectors; the unit matrix where nothing is periodic.
         plan_cell: [G, 3, 3] Å, the cell for which the set of k-vectors was chosen; it stays
-            fixed while ``cell`` changes, so that the energy has no steps.
+            fixed while ``cell`` changes, so that the energy has no steps. Of a slab, its height
+            along the normal is the period of the Coulomb sum.
         origin: [G, 3] Å, the mean of the atoms along open axes, zero along periodic ones.
         total_charge: [G] e.
         multiplicity: [G] 2S + 1.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import erf
 
-from electrojax.electrostatics.coulomb import engine_for
+from electrojax.electrostatics.coulomb import engine_for, sum_cell
 from electrojax.electrostatics.engines.ewald import EwaldCoulomb
 from electrojax.electrostatics.engines.slab import SlabCoulomb
 from electrojax.system.batching import build_sample, capacity_for, collate, on_device
@@ -151,12 +151,12 @@ def frame(positions, cell, kind):
 
 def batch(structures, kind, engine, width, l_max, dtype=np.float64, extra=(0, 0)) -> System:
     """A padded batch of (positions, cell) with room for extra nodes, pairs and graphs."""
-    samples = [
-        build_sample(
-            frame(r, a, kind), 0.5, engine.k_box(a, width, l_max), engine.pair_cutoff(l_max)
-        )
-        for r, a in structures
-    ]
+    samples = []
+    for r, a in structures:
+        one = frame(r, a, kind)
+        box = sum_cell(engine, one.cell, one.positions, one.normal, width)
+        plan = engine.k_box(box, width, l_max), engine.pair_cutoff(l_max), box
+        samples.append(build_sample(one, 0.5, *plan))
     fitted = capacity_for(samples)
     capacity = dataclasses.replace(
         fitted,

@@ -13,7 +13,7 @@ from electrojax.electrostatics.field import field_energy, transfer_energy
 from electrojax.electrostatics.flow import LEAK, divergence, edge_weights, flow_coordinates
 from electrojax.errors import ConfigError
 from electrojax.system.batching import Capacity, build_sample, capacity_for, collate, on_device
-from electrojax.system.geometry import edge_vectors
+from electrojax.system.geometry import edge_vectors, strained
 from electrojax.system.types import Frame
 from electrojax.typing import replace
 
@@ -146,10 +146,10 @@ def test_open_energy_is_minus_field_times_dipole(x64):
 
 @pytest.mark.parametrize("boundary", PERIODIC)
 def test_wrapping_changes_the_energy_by_formal_charge_times_vector(x64, boundary):
-    """Formal charges, and the even share of a total charge beyond them, stay with their atoms."""
+    """Formal charges, and the even share of the charge beyond them, stay with their atoms."""
     formal = np.array([1.0, -2.0, 1.0, -2.0, 1.0])
-    frame = crystal(boundary, external_field=FIELD, formal_charges=formal, total_charge=1.0)
-    multipoles = multipoles_of(system_of([frame]))
+    frame = crystal(boundary, external_field=FIELD, formal_charges=formal)
+    multipoles = multipoles_of(system_of([frame]), charge=1.0)
     system = system_of([frame])
     before, forces = energies(multipoles, system), slopes(multipoles, system)
     for atom in range(5):
@@ -165,11 +165,41 @@ def test_wrapping_changes_the_energy_by_formal_charge_times_vector(x64, boundary
 
 @pytest.mark.parametrize("boundary", PERIODIC)
 def test_a_cell_feels_its_charge_times_the_field(x64, boundary):
-    frame = crystal(boundary, external_field=FIELD, total_charge=-1.0)
-    system = system_of([frame])
+    """Whatever total charge was asked for: at fixed potential it is an output."""
+    system = system_of([crystal(boundary, external_field=FIELD, total_charge=3.0)])
     multipoles = multipoles_of(system, charge=-1.0)
     forces = -slopes(multipoles, system)
     np.testing.assert_allclose(forces.sum(axis=0), -FIELD, atol=1e-9)
+
+
+@pytest.mark.parametrize("boundary", PERIODIC)
+def test_charge_spread_evenly_has_the_potential_at_the_mean_of_the_atoms(x64, boundary):
+    """−∂E/∂Q of charge on all atoms alike is E·r̄, in periodic directions too."""
+    frame = crystal(boundary, external_field=FIELD)
+    system = system_of([frame])
+    even = jnp.zeros((5, 1, 1)).at[:, 0, 0].set(0.2)
+    mean = FIELD @ frame.positions.mean(axis=0)
+    np.testing.assert_allclose(energies(even, system)[0], -mean, atol=1e-10)
+
+
+@pytest.mark.parametrize("boundary", PERIODIC)
+def test_wrapping_an_ion_changes_no_stress(x64, boundary):
+    """The proper stress, at fixed E·a_i; the improper one differs by −q E L/V."""
+    formal = np.array([1.0, -2.0, 1.0, -2.0, 1.0])
+    frame = crystal(boundary, external_field=FIELD, formal_charges=formal)
+    multipoles = multipoles_of(system_of([frame]))
+
+    @jax.jit
+    @jax.grad
+    def virial(strain, system):
+        return jnp.sum(energies(multipoles, strained(system, strain)))
+
+    positions = frame.positions.copy()
+    positions[1] += frame.cell[0]
+    wrapped = dataclasses.replace(frame, positions=positions)
+    first, second = (virial(jnp.zeros((1, 3, 3)), system_of([f])) for f in (frame, wrapped))
+    np.testing.assert_allclose(first, second, atol=1e-9)
+    assert np.abs(first).max() > 0.05
 
 
 def test_along_a_slabs_normal_the_dipole_is_direct(x64):

@@ -86,7 +86,7 @@ def test_a_kept_list_misses_no_pair_and_a_small_one_says_so(x64, rng):
 
 def test_a_force_field_with_pairs_has_the_forces_of_predict(x64, rng):
     """Away from where the list was made, with pairs that have come and gone since."""
-    model = summed(potential("light", "local", "float64"), method="ewald", accuracy=1e-3)
+    model = summed(potential("light", "local", "float64"), method="ewald", accuracy=1e-9)
     atoms = atoms_of(of_boundary(rng, "slab"), total_charge=1.0)
     energy, neighbors = force_field(model, atoms)
     positions = atoms.positions + atoms.cell[0] * np.arange(len(atoms))[:, None]

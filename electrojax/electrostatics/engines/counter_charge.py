@@ -21,12 +21,13 @@ import numpy as np
 
 from electrojax.electrostatics.contract import CoulombOperator, receiving
 from electrojax.electrostatics.engines.operator import SitesOperator
-from electrojax.electrostatics.engines.slab import SlabCoulomb, slab_normal
+from electrojax.electrostatics.engines.slab import SlabCoulomb, open_sites
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
 from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import harmonic_order, volume
 from electrojax.system.layout import GraphLayout
+from electrojax.system.slabs import open_axis
 from electrojax.system.types import System
 from electrojax.typing import Array, static, struct
 from electrojax.units import COULOMB
@@ -47,6 +48,11 @@ class Profile(Protocol):
         """f_gg = ∫∫ g g' |z − z'| in Å."""
         ...
 
+    @property
+    def mean_height(self) -> float:
+        """z̄ = ∫ g z in Å, from the origin of the coordinates."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
@@ -62,6 +68,11 @@ class Plane:
     def mean_distance(self) -> float:
         """0: all of it is at one height."""
         return 0.0
+
+    @property
+    def mean_height(self) -> float:
+        """That of the plane."""
+        return self.position
 
     def averages(self, height: Array, width: Array) -> tuple[Array, Array, Array]:
         """Returns the averages of |z|, its slope and its curvature, 2 G_σ(z)."""
@@ -91,6 +102,11 @@ class Jellium:
     def mean_distance(self) -> float:
         """A third of its thickness."""
         return (self.upper - self.lower) / 3.0
+
+    @property
+    def mean_height(self) -> float:
+        """Its middle."""
+        return 0.5 * (self.lower + self.upper)
 
     def averages(self, height: Array, width: Array) -> tuple[Array, Array, Array]:
         """Returns the averages of (1/thickness) ∫ |z − z'| dz' and its two derivatives."""
@@ -129,12 +145,10 @@ class CounterChargedCoulomb(SlabCoulomb):
         self, sites: Sites | System, l_max: int, width: float | Array
     ) -> "CounterChargedOperator":
         """Returns the map from multipoles to potentials; the arguments are those of SlabCoulomb."""
-        sites = Sites.of(sites)
+        sites = open_sites(sites)
         slab = super().prepare(sites, l_max, width)
         layout, cell = slab.layout, sites.cell
-        normal, height = slab_normal(cell, sites.normal)
-        along = jnp.sum(normal * cell[:, sites.normal], axis=-1)
-        normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
+        normal, height = open_axis(cell, sites.normal)
         # Counter charges stand at heights in space.
         positions = layout.dense(sites.positions + sites.origin[sites.structure])
         return CounterChargedOperator(
@@ -174,6 +188,11 @@ class CounterChargedOperator(SitesOperator):
     scale: Array
     profile: Profile = static()
     l_max: int = static()
+
+    @property
+    def counter_place(self) -> Array:
+        """z̄ n [G, 3] Å, the mean place of the counter charge along the normal."""
+        return self.profile.mean_height * self.normal
 
     def _potential(self, charge: Array) -> Array:
         moments = self._moments(self.layout.dense(charge))

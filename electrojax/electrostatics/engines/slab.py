@@ -1,14 +1,17 @@
 """Slab boundary: two directions repeat, and the third is open.
 
-The sum over the given cell, repeated in all three directions, plus the term that removes what the
-repeated slabs do to each other on average (I.-C. Yeh and M. L. Berkowitz, J. Chem. Phys. 111, 3155
-(1999); with a charge: V. Ballenegger, A. Arnold, J. J. Cerdà, J. Chem. Phys. 131, 094107 (2009)):
+The sum over a cell of our own height, repeated in all three directions, plus the term that removes
+what the repeated slabs do to each other on average (I.-C. Yeh and M. L. Berkowitz, J. Chem. Phys.
+111, 3155 (1999); with a charge: V. Ballenegger, A. Arnold, J. J. Cerdà, J. Chem. Phys. 131, 094107
+(2009)):
 
     ΔE = (2π k_e/V) (D_n² − Q Θ_n − Q² L_n²/12),
     D_n = ∫ρ n·r,  Θ_n = ∫ρ (n·r)²,  L_n = V/area, n the normal of the two periodic vectors.
 
-Θ_n holds the Gaussians' own second moment. What is left out decays as e^{−2π gap/L} with the vacuum
-between slabs and the length L of the longest periodic vector: leave a vacuum as wide as the cell.
+Θ_n holds the Gaussians' own second moment. What is left out decays as e^{−k gap} with the vacuum
+between repeated slabs and the shortest wave k along the plane, and, where Gaussians of neighbouring
+slabs touch, as e^{−gap²/4σ²}. The height is the thickness of the slab and the gap at which both are
+below the accuracy; the third vector of the structure's cell is not read.
 """
 
 import dataclasses
@@ -18,16 +21,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.contract import CoulombEngine
+from electrojax.electrostatics.contract import PeriodicEngine
 from electrojax.electrostatics.engines.corrections import CorrectedOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
+from electrojax.electrostatics.kernels.gaussian import tail_exponent
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
 from electrojax.electrostatics.sites import Sites
 from electrojax.errors import DataError
 from electrojax.system.geometry import harmonic_order, volume
 from electrojax.system.layout import GraphLayout
+from electrojax.system.slabs import open_axis, sum_cells, with_height
 from electrojax.system.types import System
-from electrojax.typing import Array
+from electrojax.typing import Array, replace
 from electrojax.units import COULOMB
 
 
@@ -48,8 +53,55 @@ class SlabCoulomb:
             the origin of the coordinates.
     """
 
-    bulk: CoulombEngine = dataclasses.field(default_factory=PeriodicCoulomb)
+    bulk: PeriodicEngine = dataclasses.field(default_factory=PeriodicCoulomb)
     neutral: bool = False
+
+    def sum_cell(
+        self,
+        cell: np.ndarray,
+        positions: np.ndarray,
+        normal: int,
+        width: float | np.ndarray,
+        room: float = 0.0,
+    ) -> np.ndarray:
+        """Returns, on the host, the cell [3, 3] Å in which a slab is summed.
+
+        Heights are rounded up by at most a sixteenth, so that few programs compile.
+
+        Args:
+            cell: [3, 3] Å.
+            positions: [N, 3] Å.
+            normal: index of the open lattice vector.
+            width: σ in Å; of several, the widest counts.
+            room: Å, by which the slab may become thicker.
+
+        Raises:
+            DataError: for a slab without three lattice vectors.
+        """
+        check_vacuum(cell)
+        cell = np.asarray(cell, dtype=np.float64)
+        thickness = np.ptp(np.asarray(positions) @ open_axis(cell, normal)[0])
+        height = float(thickness) + room + self.gap(cell, normal, width)
+        step = 2.0 ** math.floor(math.log2(height)) / 16.0
+        return with_height(cell, np.float64(step * math.ceil(height / step)), normal)
+
+    def gap(self, cell: np.ndarray, normal: int, width: float | np.ndarray) -> float:
+        """Returns the vacuum in Å that repeated slabs need between them to meet the accuracy.
+
+        The shortest wave along the plane is k = 2π a/A with the shortest vector a of the plane's
+        lattice and the area A of its cell, since the reciprocal lattice of a plane is the lattice
+        itself, turned and scaled.
+
+        Args:
+            cell: [3, 3] Å.
+            normal: index of the open lattice vector.
+            width: σ in Å; of several, the widest counts.
+        """
+        first, second = (np.asarray(cell, np.float64)[(normal + i) % 3] for i in (1, 2))
+        area = float(np.linalg.norm(np.cross(first, second)))
+        exponent = tail_exponent(self.bulk.accuracy, 0)
+        wave = 2.0 * math.pi * _shortest(first, second) / area
+        return max(exponent / wave, 2.0 * float(np.max(width)) * math.sqrt(exponent))
 
     def k_box(
         self, cell: np.ndarray, width: float | np.ndarray, l_max: int
@@ -74,9 +126,9 @@ class SlabCoulomb:
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, as the bulk sum takes it.
         """
-        sites = Sites.of(sites)
+        sites = open_sites(sites)
         layout, spread = sites.layout(), jnp.asarray(width)
-        normal, height = slab_normal(sites.cell, sites.normal)
+        normal, height = open_axis(sites.cell, sites.normal)
         return CorrectedOperator(
             bulk=self.bulk.prepare(sites, l_max, width),
             layout=layout,
@@ -117,19 +169,22 @@ class SlabCoulomb:
         return 4.0 * math.pi * COULOMB / volume[:, None, None] * matrix
 
 
-def slab_normal(cell: Array, normal: int) -> tuple[Array, Array]:
-    """Returns the unit normal of a slab's periodic vectors, and the cell's height along it.
+def open_sites(sites: Sites | System) -> Sites:
+    """Returns the sites of slabs in cells with the height of their plan."""
+    sites = Sites.of(sites)
+    cell, plan = sum_cells(sites.cell, sites.plan_cell, sites.normal)
+    return replace(sites, cell=cell, plan_cell=plan)
 
-    Args:
-        cell: [G, 3, 3] Å.
-        normal: index of the open lattice vector.
 
-    Returns:
-        n [G, 3] and L_n = V/area [G] Å.
-    """
-    product = jnp.cross(cell[:, (normal + 1) % 3], cell[:, (normal + 2) % 3])
-    area = jnp.sqrt(jnp.sum(product * product, axis=-1))
-    return product / area[:, None], volume(cell) / area
+def _shortest(first: np.ndarray, second: np.ndarray) -> float:
+    """The length of the shortest vector of a plane's lattice, by Lagrange's reduction."""
+    if first @ first > second @ second:
+        first, second = second, first
+    while True:
+        second = second - round(float(first @ second) / float(first @ first)) * first
+        if second @ second >= first @ first * (1 - 1e-12):
+            return float(np.linalg.norm(first))
+        first, second = second, first
 
 
 def check_vacuum(cell: np.ndarray) -> None:
@@ -142,8 +197,8 @@ def check_vacuum(cell: np.ndarray) -> None:
     lengths = np.linalg.norm(rows, axis=1)
     if not abs(np.linalg.det(rows)) > 1e-6 * np.prod(lengths):
         raise DataError(
-            f"cell: a slab needs three lattice vectors, the open one as long as slab and vacuum "
-            f"together; got {rows.round(4).tolist()}"
+            f"cell: a slab needs three lattice vectors; the open one, which no energy depends on, "
+            f"says to what volume a stress refers; got {rows.round(4).tolist()}"
         )
 
 

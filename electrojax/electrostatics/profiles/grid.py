@@ -118,9 +118,7 @@ def given_density(density: ChargeDensity, system: System, structure: int) -> Giv
     positions = positions + np.asarray(system.origin, np.float64)[structure]
     if system.boundary != "open":
         positions = positions + np.asarray(system.images)[found] @ cell
-    return checked_density(
-        positions, multipoles, widths, cell, system.boundary, system.normal, True
-    )
+    return checked_density(positions, multipoles, widths, cell, system.boundary, True)
 
 
 def _targets(points: Any) -> np.ndarray:

@@ -133,7 +133,10 @@ class ConvexEnergy:
         return self.quadratic.curvature(multipoles, direction) + bent
 
     def precondition(self, multipoles: Array) -> Callable[[Array], Array]:
-        """Returns the inverse of the blocks on the diagonal of the curvature."""
+        """Returns the inverse of the diagonal blocks of the curvature, or of long waves too."""
+        if self.quadratic.long_waves:
+            hardness = self.quadratic.hardness + self.terms.blocks(multipoles)
+            return self.quadratic.wave_preconditioner(hardness).apply
         return block_inverse(self.quadratic.diagonal_blocks() + self.terms.blocks(multipoles))
 
     def size(self, residual: Array) -> Array:

@@ -103,19 +103,27 @@ def charge_per_level(problem: Any, multipoles: Array, levels: Array) -> Array:
         return v - linearised(whole, multipoles, levels, v, jnp.zeros_like(levels))
 
     # In units of charge; those of a transposed equation are the inverse.
+    prepared = whole.preconditioner(multipoles, levels)
     moved = jax.lax.custom_linear_solve(
-        matrix, bare, _solver(whole, whole.scale), _solver(whole, 1.0 / whole.scale)
+        matrix,
+        bare,
+        _solver(whole, whole.scale, prepared.apply),
+        _solver(whole, 1.0 / whole.scale, prepared.transposed),
     )
     return graph_sum(moved[:, 0], problem.system)
 
 
-def _solver(problem: Any, unit: Array) -> Callable[[Callable[[Array], Array], Array], Array]:
+def _solver(
+    problem: Any, unit: Array, precondition: Callable[[Array], Array]
+) -> Callable[[Callable[[Array], Array], Array], Array]:
     """Solves for unknowns [N, M] in the units [M] of each order."""
 
     def solve(product: Callable[[Array], Array], rhs: Array) -> Array:
         scaled = rhs / unit
         tolerance = rounding(scaled) * problem.space.largest(scaled)
         matrix = lambda x: product(unit * x) / unit  # noqa: E731
-        return unit * gmres(matrix, scaled, problem.space, tolerance, problem.max_steps)[0]
+        prepared = lambda x: precondition(unit * x) / unit  # noqa: E731
+        limits = (tolerance, problem.max_steps)
+        return unit * gmres(matrix, scaled, problem.space, *limits, prepared)[0]
 
     return solve

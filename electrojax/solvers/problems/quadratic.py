@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from electrojax.electrostatics.density import l_max_of
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
 from electrojax.electrostatics.kernels.gaussian import self_potential
+from electrojax.electrostatics.long_waves import long_waves_matter
 from electrojax.electrostatics.precondition import low_k_preconditioner
 from electrojax.numerics.cg import Space, atom_space
 from electrojax.numerics.constraint import ChargeConstraint, at_atoms, charge_constraint, reservoir
@@ -34,8 +35,8 @@ class QuadraticEnergy:
         width: σ of the density, Å.
         max_steps: the largest number of steps of a linear solve.
         dense: solve with a Cholesky factor instead of conjugate gradients.
-        long_waves: precondition with the inverse of the long waves too, not of the atoms' own
-            blocks alone.
+        long_waves: precondition with the inverse of the long waves too, where the hardness of a
+            structure makes them matter, not of the atoms' own blocks alone.
     """
 
     system: System
@@ -76,9 +77,17 @@ class QuadraticEnergy:
     def precondition(self, multipoles: Array) -> Callable[[Array], Array]:
         """Returns an approximate inverse of A + H, symmetric positive definite."""
         if self.long_waves:
-            diagonal = jnp.diagonal(self.hardness, axis1=1, axis2=2)
-            return low_k_preconditioner(self.coulomb, self.system, diagonal, self.width).apply
+            return self.wave_preconditioner(self.hardness).apply
         return block_inverse(self.diagonal_blocks())
+
+    def wave_preconditioner(self, hardness: Array) -> Any:
+        """Returns the inverse of the diagonal of A + H and of the long waves of A.
+
+        Args:
+            hardness: H [N, M, M] eV/(e·Å^l)².
+        """
+        diagonal = jnp.diagonal(hardness, axis1=1, axis2=2)
+        return low_k_preconditioner(self.coulomb, self.system, diagonal, self.width)
 
     def size(self, residual: Array) -> Array:
         """Returns a residual as a charge error per structure [G], in e.
@@ -105,10 +114,6 @@ class QuadraticEnergy:
     def _on_site(self) -> Array:
         l_max = l_max_of(self.drive.shape[1])
         return self_potential(jnp.asarray(self.width, self.drive.dtype), l_max)
-
-
-LONG_WAVES_ABOVE = 2000
-"""Atoms of a periodic structure above which the long waves pay for their Cholesky factor."""
 
 
 DENSE_BELOW = 48
@@ -148,12 +153,12 @@ def quadratic_energy(
         coulomb=coulomb,
         hardness=hardness,
         drive=jnp.where(system.node_mask[:, None], drive, 0.0),
-        field=field_coupling(system, cutoff),
+        field=field_coupling(system, cutoff, coulomb),
         constraint=charge_constraint(system, fragments),
         width=width,
         max_steps=max_steps,
         dense={"auto": small, "dense": True, "cg": False}[linear_solver],
-        long_waves=system.boundary != "open" and system.graph_nodes > LONG_WAVES_ABOVE,
+        long_waves=long_waves_matter(coulomb, system, width),
     )
 
 

@@ -2,13 +2,18 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.field import FieldCoupling
+from electrojax.electrostatics.kernels.gaussian import on_site_response
+from electrojax.electrostatics.long_waves import long_waves_matter
 from electrojax.numerics.cg import Space, atom_space
 from electrojax.numerics.constraint import ChargeConstraint, at_atoms, reservoir
+from electrojax.numerics.response_preconditioner import ResponsePreconditioner
 from electrojax.solvers.problems.quadratic import QuadraticEnergy, degrees, field_potentials
 from electrojax.solvers.problems.response_map import Response
+from electrojax.solvers.problems.response_waves import preconditioner_of_charges
 from electrojax.system.types import System
 from electrojax.typing import Array, replace, static, struct
 
@@ -40,6 +45,14 @@ class SymmetricResponse:
         forces = forces + self.constraint.spread(levels, forces)
         moved = multipoles - jnp.einsum("nij,nj->ni", self.inverse, forces)
         return jnp.where(self.system.node_mask[:, None], moved, 0.0)
+
+    def preconditioner(self, multipoles: Array, levels: Array) -> ResponsePreconditioner:
+        """Returns P⁻¹ (H + a), with the preconditioner P of the energy."""
+        if not self.energy.long_waves:
+            return ResponsePreconditioner()
+        energy = jax.lax.stop_gradient(self.energy)
+        waves = energy.wave_preconditioner(energy.hardness)
+        return ResponsePreconditioner(waves, energy.diagonal_blocks())
 
     @property
     def affine(self) -> bool:
@@ -136,6 +149,27 @@ class FreeResponse:
             levels, multipoles
         )
         return values.at[:, 0].add(at_atoms(reservoir(self.system), self.system))
+
+    def preconditioner(self, multipoles: Array, levels: Array) -> ResponsePreconditioner:
+        """Returns an approximate (1 − J)⁻¹, from what each charge does in a constant potential."""
+        if not long_waves_matter(self.coulomb, self.system, self.width):
+            return ResponsePreconditioner()
+        received = self.receive(multipoles) + self.applied(multipoles, levels)[:, None, :]
+        widths = jnp.asarray(self.receive.widths, received.dtype)
+        ones = jnp.ones((len(widths), 1), received.dtype)
+
+        def charge_in(potentials: Array) -> Array:
+            """The charge that every atom takes up in a potential of its own, the same for all."""
+            change = jnp.zeros_like(received).at[:, :, 0].set(potentials) / self.norms
+            return jax.jvp(self.response, (received / self.norms,), (change,))[1][:, 0]
+
+        own = jnp.zeros_like(widths)
+        if not self.receive.self_interaction:
+            own = on_site_response(ones, self.width, widths, 0)[:, 0]
+        stiffness = 1.0 + charge_in(own)
+        return preconditioner_of_charges(
+            self.coulomb, self.system, -charge_in(jnp.ones_like(widths)), stiffness, self.width
+        )
 
     @property
     def affine(self) -> bool:

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.field import edge_potentials, no_field
 from electrojax.electrostatics.flow import divergence
 from electrojax.nn.features import Features
 from electrojax.nn.radial import lengths_and_directions, polynomial_cutoff
@@ -24,7 +25,7 @@ from electrojax.solvers.problems.quadratic import QuadraticEnergy
 from electrojax.solvers.readouts.elements import ElementTable
 from electrojax.system.geometry import edge_vectors
 from electrojax.system.types import System
-from electrojax.typing import Array, struct
+from electrojax.typing import Array, replace, struct
 
 ENVELOPE_POWER = 6
 SOFTEST = 10.0
@@ -33,20 +34,25 @@ SOFTEST = 10.0
 
 @struct
 class TransferEnergy:
-    """The energy of transfers t_e = w_e s_e, F[q⁰ + div t] + ½ Σ_e s_e².
+    """The energy of transfers t_e = w_e s_e, F[q⁰ + div t] + ½ Σ_e s_e² − E·(P[q⁰] + Σ_e t_e r_e).
 
     A bond's hardness is 1/w_e². The unknown is s [E, 1] in √eV, whose curvature is the unit matrix
-    where a bond is broken.
+    where a bond is broken. The field does work on the transfers themselves: along periodic
+    directions a uniform current moves no charge, and yet polarises.
 
     Attributes:
-        quadratic: F, of charges alone (M = 1).
+        quadratic: F without field, of charges alone (M = 1).
         source: q⁰ [N] e.
         compliance: w [E] e/√eV, zero on padding.
+        seated: [G] eV, the field's energy of the source charges, −E·P[q⁰].
+        drop: [E] V, −E·r_e along every edge.
     """
 
     quadratic: QuadraticEnergy
     source: Array
     compliance: Array
+    seated: Array
+    drop: Array
 
     def charges(self, unknown: Array) -> Array:
         """Returns q⁰ + div t [N, 1] e."""
@@ -57,11 +63,14 @@ class TransferEnergy:
         """Returns the terms [G] eV by name."""
         charges = self.charges(unknown)
         terms = self.quadratic.energies(charges, jnp.zeros_like(self.source))
-        return {**terms, "bonds": 0.5 * self.space.inner(unknown, unknown)}
+        work = self.space.inner((self.compliance * self.drop)[:, None], unknown)
+        bonds = 0.5 * self.space.inner(unknown, unknown)
+        return {**terms, "field": self.seated + work, "bonds": bonds}
 
     def gradient(self, unknown: Array) -> Array:
         """Returns ∂F/∂s [E, 1]."""
-        return self._pulled(self.quadratic.gradient(self.charges(unknown))) + unknown
+        pulled = self._pulled(self.quadratic.gradient(self.charges(unknown)))
+        return pulled + (self.compliance * self.drop)[:, None] + unknown
 
     def curvature(self, unknown: Array, direction: Array) -> Array:
         """Returns (∂²F/∂s²) v [E, 1]; padding rows give v."""
@@ -114,6 +123,24 @@ class TransferEnergy:
     def _pulled(self, potentials: Array) -> Array:
         ends = potentials[self.system.receivers] - potentials[self.system.senders]
         return self.compliance[:, None] * ends
+
+
+def transfer_problem(energy: QuadraticEnergy, source: Array, compliance: Array) -> TransferEnergy:
+    """Returns the energy of charges as one of transfers.
+
+    Args:
+        energy: of charges alone (M = 1), with its field.
+        source: q⁰ [N] e.
+        compliance: w [E] e/√eV, zero on padding.
+    """
+    system = energy.system
+    return TransferEnergy(
+        quadratic=replace(energy, field=no_field(system)),
+        source=source,
+        compliance=compliance,
+        seated=energy.field.energy(source[:, None], system),
+        drop=edge_potentials(system),
+    )
 
 
 class BoundedBonds(nn.Module):

@@ -36,12 +36,15 @@ class Hardness(nn.Module):
         scales: eV/(e·Å^l)², η_l before training, for each order in turn; what is learned is then
             relative to it, so that steps of one size soften hard atoms as fast as soft ones.
             Without them all orders start at INITIAL_HARDNESS and are learned in eV/(e·Å^l)².
+        floor: eV/(e·Å^l)², added to every η_l: Gaussians of 1.5 Å keep charge from moving along a
+            bond of 1 Å with 0.2 eV/e² only, and a softplus alone may come to nothing.
     """
 
     l_max: int
     environment: bool = True
     rank: int = 0
     scales: tuple[float, ...] = ()
+    floor: float = 0.0
 
     @nn.compact
     def __call__(self, features: Features, system: System) -> Array:
@@ -63,7 +66,7 @@ class Hardness(nn.Module):
         raw = ElementTable(start, name=f"element_{l}")(system, features.layers[0].dtype)
         if self.environment:
             raw = raw + MultipoleReadout("1x0e", spread, name=f"features_{l}")(features)[:, 0]
-        return unit * jax.nn.softplus(raw)
+        return unit * jax.nn.softplus(raw) + self.floor
 
 
 def hardness_unit(start: float) -> float:

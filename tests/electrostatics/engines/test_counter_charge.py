@@ -7,7 +7,9 @@ import pytest
 from scipy.special import erf
 
 from electrojax.electrostatics.coulomb import engine_for
+from electrojax.electrostatics.density import ChargeDensity
 from electrojax.electrostatics.engines.counter_charge import Jellium, Plane, check_fixed_potential
+from electrojax.electrostatics.field import field_energy, seated_energy
 from electrojax.errors import ConfigError
 from electrojax.system.geometry import strained
 from electrojax.testing import assert_gradient
@@ -134,6 +136,26 @@ def test_forces_and_stress_match_finite_differences(rng, x64):
     forces, stress = jax.jit(jax.grad(total, (0, 1)))(r, zero)
     assert_gradient(lambda x: float(total(x, zero)), forces, r, rtol=1e-8, step=0.2)
     assert_gradient(lambda e: float(total(r, e)), stress, zero, rtol=1e-8, step=0.05)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_slab_and_counter_charge_move_together_in_a_field(name, rng, x64):
+    """The whole is neutral: −E·P does not change, and the slab alone feels the force Q E."""
+    positions, multipoles = slab_structure(rng, 1)
+    field, charge = 0.2, multipoles[:, 0].sum()
+    values = []
+    for counter, atoms in ((0.0, 0.0), (3.0, 3.0), (0.0, 3.0)):
+        heights = tuple(h + counter for h in SHAPES[name])
+        structure = (positions + np.array([0, 0, atoms]), slab_cell(30.0))
+        system, operator = prepared(name, heights, structure)[1:]
+        system = replace(system, external_field=jnp.array([[0.0, 0.0, field]]))
+        density = ChargeDensity(jnp.asarray(multipoles)[:, None], jnp.full(4, 0.9))
+        values.append(float(field_energy(density, system, 1.0, operator)[0]))
+        np.testing.assert_allclose(seated_energy(density, system, operator)[0], values[-1])
+    height = np.mean(SHAPES[name])
+    dipole = (multipoles[:, 0] * (positions[:, 2] - height) + multipoles[:, 2]).sum()
+    expected = -field * np.array([dipole, dipole, dipole + 3.0 * charge])
+    np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
 def test_left_handed_cells_and_points_have_the_same_energy(rng, x64):

@@ -8,7 +8,7 @@ import numpy as np
 
 from electrojax.electrostatics.flow import edge_weights
 from electrojax.numerics.variational import quadratic_minimum
-from electrojax.solvers.problems.transfers import TransferEnergy
+from electrojax.solvers.problems.transfers import transfer_problem
 from electrojax.system.geometry import edge_vectors
 from electrojax.system.types import Frame
 from tests.solvers.systems import CUTOFF, energy_of, equilibrated, system_of
@@ -38,7 +38,7 @@ def transferred(frame, strength=1.0):
     def run(system):
         energy = energy_of(system, -CHI[:, None], ETA[:, None])
         weights = strength * edge_weights(edge_vectors(system), CUTOFF) * system.edge_mask
-        problem = TransferEnergy(energy, jnp.asarray(system.formal_charges), weights)
+        problem = transfer_problem(energy, jnp.asarray(system.formal_charges), weights)
         start = jnp.zeros((system.n_edges, 1))
         unknown, report = quadratic_minimum(problem, start, 1e-12)
         charges = problem.charges(unknown)
@@ -74,6 +74,36 @@ def test_soft_bonds_give_the_equilibrium_of_each_fragment(x64):
     charges, potentials = transferred(frame, strength=1e3)
     np.testing.assert_allclose(charges, expected, atol=1e-4)
     np.testing.assert_allclose(potentials, levels[[0, 0, 0, 1, 1]], atol=1e-3)
+
+
+def test_a_uniform_current_polarises_a_periodic_chain(x64):
+    """It moves no charge: Σ ½s² − E Σ w s a over 2n directed edges, and α = 2 w² a² per atom.
+
+    Open chains approach it, each atom more adding what the ring has.
+    """
+    spacing, weight, field = 1.5, 0.07, 0.05
+
+    def energy(n, periodic):
+        positions = np.c_[np.full((n, 2), 6.0), spacing * np.arange(n)]
+        frame = Frame(
+            numbers=np.ones(n, dtype=int),
+            positions=positions,
+            cell=np.diag([12.0, 12.0, spacing * n]),
+            pbc=(periodic,) * 3,
+            external_field=np.array([0.0, 0.0, field]),
+        )
+        system = system_of([frame])
+        bonded = np.linalg.norm(edge_vectors(system), axis=1) < 1.2 * spacing
+        plain = energy_of(system, np.zeros((n, 1)), np.full((n, 1), 8.0))
+        problem = transfer_problem(plain, jnp.zeros(n), jnp.where(bonded, weight, 0.0))
+        unknown, report = quadratic_minimum(problem, jnp.zeros((system.n_edges, 1)), 1e-13)
+        assert bool(report.converged[0])
+        return float(sum(problem.energies(unknown, jnp.zeros(system.n_edges)).values())[0])
+
+    ring = 2.0 * weight**2 * spacing**2
+    np.testing.assert_allclose(-2.0 * energy(6, True) / field**2 / 6, ring, rtol=1e-10)
+    short, long = (-2.0 * energy(n, False) / field**2 for n in (8, 12))
+    np.testing.assert_allclose((long - short) / 4, ring, rtol=0.01)
 
 
 def test_transfer_ends_smoothly_at_the_cutoff(x64):
