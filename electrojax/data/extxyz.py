@@ -290,7 +290,8 @@ def _frame(entry: _Entry, names: Mapping[str, str], source: str) -> Frame:
         source=source,
         split=str(fields.info.get("split", "")),
         given=frozenset(inputs),
-        tags=read_tags(fields.info),
+        tags=(tags := read_tags(fields.info)),
+        unread=frozenset(given).difference(names.values(), ("split",), tags),
         **inputs,
     )
     check_frame(frame)

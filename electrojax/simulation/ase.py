@@ -12,9 +12,10 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.models.bundle import load
+from electrojax.models.inputs import INPUTS
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
-from electrojax.simulation.inputs import INPUTS, frame_with_inputs
+from electrojax.simulation.inputs import frame_with_inputs
 from electrojax.system.types import Frame
 
 
