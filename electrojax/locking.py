@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from electrojax.errors import DataError
+from electrojax.files import open_own
+from electrojax.text import visible
 
 LOCK = ".lock"
 
@@ -30,7 +32,7 @@ def try_lock(path: str | os.PathLike) -> int | None:
 
 def _locked(path: str | os.PathLike, kind: int) -> int | None:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = open_own(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
     try:
@@ -46,7 +48,7 @@ def is_locked(path: str | os.PathLike) -> bool:
 
     Two that look at the same time do not take each other for a holder.
     """
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return False
     handle = _locked(path, fcntl.LOCK_SH)
     if handle is None:
@@ -72,7 +74,7 @@ def lock_folder(folder: str | os.PathLike, otherwise: str = "run.name") -> Itera
             break
         time.sleep(LOOK)
     else:
-        holder = path.read_bytes()[:32].decode(errors="replace").strip() or "unknown"
+        holder = visible(path.read_bytes()[:32].decode(errors="replace").strip()) or "unknown"
         raise DataError(
             f"{folder}: another electrojax process (pid {holder}) is using it; wait for it to end, "
             f"or choose another {otherwise}"

@@ -10,6 +10,9 @@ from electrojax.system.types import BOUNDARIES, Boundary, Frame
 if TYPE_CHECKING:
     from electrojax.solvers.base import ChargeSolver
 
+PER_ATOM = ("formal_charges", "fragment", "masses", "velocities")
+"""What a frame may carry for every atom beside its element and position."""
+
 
 def ridders(
     function: Callable[[float], float], step: float = 0.1, shrink: float = 1.6, rounds: int = 14
@@ -144,6 +147,7 @@ def transformed(frame: Frame, matrix: np.ndarray, shift: np.ndarray) -> Frame:
         positions=frame.positions @ matrix.T + shift,
         cell=frame.cell @ matrix.T,
         external_field=frame.external_field @ matrix.T,
+        velocities=None if frame.velocities is None else frame.velocities @ matrix.T,
     )
 
 
@@ -151,7 +155,7 @@ def permuted(frame: Frame, order: np.ndarray) -> Frame:
     """Returns a frame with its atoms in another order."""
     import dataclasses
 
-    given = {name: getattr(frame, name) for name in ("formal_charges", "fragment")}
+    given = {name: getattr(frame, name) for name in PER_ATOM}
     return dataclasses.replace(
         frame,
         numbers=frame.numbers[order],

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from electrojax.errors import DataError
+from electrojax.files import append
 from electrojax.locking import LOCK, is_locked, lock_folder, try_lock
 
 
@@ -46,3 +47,36 @@ def test_looking_neither_takes_the_folder_nor_is_taken_for_a_holder(tmp_path):
     handle = try_lock(tmp_path / LOCK)
     assert handle is not None
     os.close(handle)
+
+
+def test_a_lock_that_leads_elsewhere_is_refused_and_nothing_is_written(tmp_path):
+    victim, lock = tmp_path / "victim", tmp_path / LOCK
+    victim.write_text("precious")
+    ways = (
+        lambda: lock.symlink_to(victim),
+        lambda: lock.hardlink_to(victim),
+        lambda: lock.symlink_to(tmp_path / "nowhere"),
+        lambda: os.mkfifo(lock),
+        lambda: lock.mkdir(),
+    )
+    for way in ways:
+        way()
+        for look in (try_lock, is_locked):
+            with pytest.raises(DataError, match=r"\.lock: cannot be opened"):
+                look(lock)
+        with pytest.raises(DataError, match=r"\.lock"), lock_folder(tmp_path):
+            pass
+        assert victim.read_text() == "precious" and not (tmp_path / "nowhere").exists()
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+
+
+def test_nothing_is_appended_through_a_link(tmp_path):
+    victim, log = tmp_path / "victim", tmp_path / "metrics.jsonl"
+    victim.write_text("precious")
+    log.symlink_to(victim)
+    with pytest.raises(OSError, match="link"):
+        append(log, b"more")
+    log.unlink()
+    append(log, b"one\n")
+    append(log, b"two\n")
+    assert log.read_text() == "one\ntwo\n" and victim.read_text() == "precious"

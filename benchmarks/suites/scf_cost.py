@@ -32,9 +32,9 @@ SCF = {"kind": "scf", "initial_hardness": 8.0}
 ARMS: dict[str, dict[str, Any]] = {
     "local": LOCAL,
     "scf": SCF,
+    "scf coulomb readout": {**SCF, "energy": "coulomb"},
     "scf quadratic readout": {**SCF, "energy": "quadratic"},
-    "scf functional energy": {**SCF, "energy": "functional"},
-    "scf free": {**SCF, "response": "free"},
+    "scf free": {**SCF, "response": "free", "energy": "coulomb"},
     "scf linear mixing": {**SCF, "mixing": "linear"},
 }
 TOLERANCE = {"float32": 1.0e-5, "float64": 1.0e-8}

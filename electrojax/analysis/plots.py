@@ -1,7 +1,6 @@
 """Parity plots and learning curves as PNG files."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.files import read_records, write_whole
 from electrojax.system.quantities import ERROR_UNITS, Quantity
 
 INK, FILL, MUTED = "#1f2933", "#2f6f9f", "#8a94a0"
@@ -88,13 +87,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such metrics file; needed the one that training writes")
-    records = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not a JSON record ({error.msg})") from error
-    return records
+    return read_records(path, strict=True)
 
 
 def epoch_records(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.files import DAMAGE, first_line, read_arrays, write_whole
 from electrojax.models.predict import StructurePrediction
 from electrojax.system.geometry import nearest_branch, periodic_axes
 from electrojax.system.quantities import LABELS, QUANTITIES
@@ -155,9 +154,8 @@ def read_predictions(path: Path) -> StoredPredictions:
     Raises:
         DataError: if it is damaged or of a newer format.
     """
+    content: dict[str, Any] = dict(read_arrays(path))
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            content: dict[str, Any] = {name: archive[name] for name in archive.files}
         if content.pop("format") != FORMAT:
             raise DataError(f"{path}: was written by another version of electrojax; update it")
         sides: dict[str, Any] = {"reference": {}, "predicted": {}}
@@ -166,10 +164,10 @@ def read_predictions(path: Path) -> StoredPredictions:
             sides[side][quantity] = content.pop(name)
         in_all = int(content.pop("in_all"))
         return StoredPredictions(in_all=in_all, **sides, **content)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(
-            f"{path}: is damaged ({error}); remove it, or run electrojax train --resume auto to "
-            "write it again"
+            f"{path}: is damaged ({first_line(error)}); remove it, or run electrojax train "
+            "--resume auto to write it again"
         ) from error
 
 

@@ -1,18 +1,21 @@
 """Pictures of a trajectory's log."""
 
 import io
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from electrojax.files import read_records
+
 
 def read_thermo(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Returns the lines of a thermo.jsonl; a last line that is not whole is left out."""
-    lines = Path(path).read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    """Returns the lines of a thermo.jsonl; a last line that is not whole is left out.
+
+    Raises:
+        DataError: if another line is damaged.
+    """
+    return read_records(path, strict=True)
 
 
 def thermo_plot(path: str | os.PathLike) -> bytes:

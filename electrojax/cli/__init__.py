@@ -7,8 +7,12 @@ import sys
 import typer
 
 from electrojax.errors import ConvergenceError, ElectrojaxError
+from electrojax.text import cut, visible
 
 EXIT_WRONG_INPUT, EXIT_NUMERICAL, EXIT_INTERRUPTED = 2, 3, 130
+
+LONGEST_LINE, MOST_LINES = 2000, 40
+"""Of an error."""
 
 FAST_COMPILATION = "--xla_gpu_autotune_level=0"
 """On a GPU XLA else times variants of every matrix product: minutes of compilation for MACE."""
@@ -47,11 +51,27 @@ def main() -> None:
     try:
         app()()
     except ElectrojaxError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         code = EXIT_NUMERICAL if isinstance(error, ConvergenceError) else EXIT_WRONG_INPUT
         raise SystemExit(code) from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        message = "the memory is not enough for this; use smaller batches, models or files"
+        print(f"error: {message} ({cut(shown(str(error)))})", file=sys.stderr)
+        raise SystemExit(EXIT_WRONG_INPUT) from None
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume auto continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def shown(message: str) -> str:
+    """Returns a message for the terminal: nothing hidden, and no more than can be read.
+
+    Names out of files stand in messages, and an escape in them would move the cursor.
+    """
+    lines = [cut(line, LONGEST_LINE) for line in visible(message, "\n").splitlines()]
+    left = len(lines) - MOST_LINES
+    return "\n".join([*lines[:MOST_LINES], *([f"and {left} more"] if left > 0 else [])])

@@ -17,10 +17,11 @@ def info(
     import json
 
     from electrojax.models.bundle import describe
+    from electrojax.text import visible
 
     summary = describe(model, plugin or [])
     if json_:
         print(json.dumps(summary, indent=1))
         return
     for key, value in summary.items():
-        print(f"{key:<18} {value}")
+        print(visible(f"{key:<18} {value}"))

@@ -1,5 +1,6 @@
 """electrojax init, check and schema: write a configuration, look it over, document it."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def init(
     from electrojax.files import write_whole
 
     text = starter(solver)
-    if output.exists():
+    if os.path.lexists(output):
         raise ConfigError(f"{output}: exists already and is kept; choose another name with -o")
     write_whole(output, text.encode())
     print(f"wrote {output}; next: electrojax check {output}")

@@ -13,6 +13,18 @@ from typing import Any
 import yaml
 
 from electrojax.errors import ConfigError
+from electrojax.text import LAYOUT, hidden_character
+
+LARGEST = 2**20
+"""Bytes of a configuration file; the shipped ones have two thousand."""
+
+MOST = 100_000
+"""Values and lines of text of a document, written out: aliases of aliases grow exponentially."""
+
+LONGEST_KEY = 200
+
+DEEPEST = 50
+"""Blocks inside each other."""
 
 Scalar = str | int | float | bool | None
 Location = tuple[str | int, ...]
@@ -97,12 +109,17 @@ def read_document(path: Path, source: str, folder: Path) -> Entry:
         ConfigError: the file is missing, unreadable, not YAML, or not a block of keys.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         message = f"{source}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise ConfigError(message) from error
+    if len(content) > LARGEST:
+        message = f"has more than {LARGEST // 2**20} MiB, too much for a configuration"
+        raise ConfigError(f"{source}: {message}; name a YAML file of keys and values")
     return parse_document(text, Position(source, 1, folder))
 
 
@@ -134,7 +151,7 @@ def parse_value(text: str, start: Position) -> Entry:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        return Entry(None, start) if node is None else _entry(node, start, start, ())
+        return Entry(None, start) if node is None else _Builder(start).entry(node, start, ())
     except yaml.MarkedYAMLError as error:
         where = _position(error.problem_mark, start)
         raise ConfigError(f"{where}  is not valid YAML: {_reason(error)}") from error
@@ -143,6 +160,8 @@ def parse_value(text: str, start: Position) -> Entry:
         raise ConfigError(f"{start.source}  is not valid YAML: {reason}") from error
     except RecursionError as error:
         raise ConfigError(f"{start.source}  is nested too deeply to be a configuration") from error
+    except (ValueError, OverflowError) as error:  # an escape such as "\\UFFFFFFFF" is no character
+        raise ConfigError(f"{start.source}  is not valid YAML: {error}") from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -159,42 +178,75 @@ def _position(mark: Any, start: Position) -> Position:
     return Position(start.source, start.line + mark.line, start.folder)
 
 
-def _entry(node: yaml.Node, at: Position, start: Position, above: tuple[int, ...]) -> Entry:
-    if id(node) in above:
-        raise ConfigError(f"{at}  an alias contains itself; write the value out")
-    above = (*above, id(node))
-    if node.tag.removeprefix("tag:yaml.org,2002:") not in ("map", "seq", "str", *_SCALARS):
-        raise ConfigError(f"{at}  the tag {node.tag} is not accepted; write a plain value")
-    if isinstance(node, yaml.MappingNode):
-        return Entry(dict(_members(node, start, above)), at)
-    if isinstance(node, yaml.SequenceNode):
-        items = [(item, _position(item.start_mark, start)) for item in node.value]
-        return Entry([_entry(item, where, start, above) for item, where in items], at)
-    return Entry(_scalar(node, at), at)
+class _Builder:
+    """Turns the nodes of one document into entries, aliases written out, and counts them.
 
+    Args:
+        start: the position of the document's first line.
+    """
 
-def _members(
-    node: yaml.MappingNode, start: Position, above: tuple[int, ...]
-) -> Iterator[tuple[str, Entry]]:
-    first: dict[str, Position] = {}
-    for key_node, value_node in node.value:
-        at = _position(key_node.start_mark, start)
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigError(f"{at}  a key must be a word, not a list or a block")
-        # The text as written: a chemical symbol such as No or a number stays a name.
-        key = key_node.value
-        if key in first:
+    def __init__(self, start: Position) -> None:
+        self._start, self._count = start, 0
+
+    def entry(self, node: yaml.Node, at: Position, above: tuple[int, ...]) -> Entry:
+        self._check(node, at, above)
+        above = (*above, id(node))
+        if isinstance(node, yaml.MappingNode):
+            return Entry(dict(self._members(node, above)), at)
+        if isinstance(node, yaml.SequenceNode):
+            items = [(item, _position(item.start_mark, self._start)) for item in node.value]
+            return Entry([self.entry(item, where, above) for item, where in items], at)
+        return Entry(_scalar(node, at), at)
+
+    def _check(self, node: yaml.Node, at: Position, above: tuple[int, ...]) -> None:
+        if id(node) in above:
+            raise ConfigError(f"{at}  an alias contains itself; write the value out")
+        if len(above) > DEEPEST:
+            raise ConfigError(f"{at}  is nested too deeply; at most {DEEPEST} blocks inside others")
+        self._count += 1 + (len(node.value) // 80 if isinstance(node, yaml.ScalarNode) else 0)
+        if self._count > MOST:
             raise ConfigError(
-                f'{at}  "{key}" is given twice in one block (first: {first[key]}); keep one'
+                f"{at}  the file has more than {MOST} values when its aliases are written out; "
+                "shorten it"
             )
-        first[key] = at
-        yield key, _entry(value_node, at, start, above)
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in ("map", "seq", "str", *_SCALARS):
+            raise ConfigError(f"{at}  the tag {node.tag} is not accepted; write a plain value")
+
+    def _members(
+        self, node: yaml.MappingNode, above: tuple[int, ...]
+    ) -> Iterator[tuple[str, Entry]]:
+        first: dict[str, Position] = {}
+        for key_node, value_node in node.value:
+            at = _position(key_node.start_mark, self._start)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{at}  a key must be a word, not a list or a block")
+            if len(key_node.value) > LONGEST_KEY:
+                raise ConfigError(f"{at}  a key has more than {LONGEST_KEY} characters; shorten it")
+            # The text as written: a chemical symbol such as No or a number stays a name.
+            key = _shown(key_node.value, at)
+            if key in first:
+                raise ConfigError(
+                    f'{at}  "{key}" is given twice in one block (first: {first[key]}); keep one'
+                )
+            first[key] = at
+            yield key, self.entry(value_node, at, above)
+
+
+def _shown(text: str, at: Position, allowed: str = "") -> str:
+    """A text in which every character can be seen.
+
+    Raises:
+        ConfigError: if one cannot, such as one that turns the direction of writing.
+    """
+    if hidden := hidden_character(text, allowed):
+        raise ConfigError(f"{at}  has the invisible character {hidden}; remove it")
+    return text
 
 
 def _scalar(node: yaml.Node, at: Position) -> Scalar:
     kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
     if kind == "str":
-        return text
+        return _shown(text, at, LAYOUT)
     if kind == "null":
         return None
     if kind not in _SCALARS or not re.fullmatch(_SCALARS[kind][0], text):

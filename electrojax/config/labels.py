@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from electrojax.config.sections import Section
+from electrojax.sections import Section
 from electrojax.system.quantities import Quantity, metric_names
 
 
@@ -20,7 +20,9 @@ def key_fields(table: Iterable[Quantity]) -> Any:
 def loss_fields(table: Iterable[Quantity]) -> Any:
     """Returns a section with a weight for everything that can be fitted."""
     fields: dict[str, Any] = {
-        q.name: (float, Field(default=0.0, ge=0, description=q.loss)) for q in table if q.loss
+        q.name: (float, Field(default=0.0, ge=0, le=1e9, description=q.loss))
+        for q in table
+        if q.loss
     }
     return create_model("Loss", __base__=Section, **fields)
 

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from electrojax.config.document import Entry, Position, parse_value, read_document
 from electrojax.errors import ConfigError
+from electrojax.files import is_file, is_folder
+from electrojax.text import cut
+
+MOST_FILES = 200
+"""Files laid over each other: includes of includes grow exponentially."""
 
 PACKAGE_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -49,20 +54,20 @@ def find_file(path: str | os.PathLike[str]) -> ConfigFile:
         ConfigError: there is no such file.
     """
     given = Path(path)
-    if given.is_file():
+    if is_file(given):
         return ConfigFile(given, str(path))
     parts = given.parts[1:] if given.parts[:1] == ("configs",) else given.parts
     if parts and not given.is_absolute() and (shipped := _existing(PACKAGE_CONFIGS, Path(*parts))):
         return shipped
-    if given.is_dir():
+    if is_folder(given):
         raise ConfigError(f"{path}  is a folder; name a YAML file")
-    hint = f"`electrojax init -o {given.name}` writes a starter file"
-    raise ConfigError(f"{path}  no such file; {hint}")
+    hint = f"`electrojax init -o {cut(given.name)}` writes a starter file"
+    raise ConfigError(f"{cut(str(path))}  no such file; {hint}")
 
 
 def _existing(folder: Path, name: Path, source: str | None = None) -> ConfigFile | None:
     for candidate in (folder / name, folder / f"{name}.yaml"):
-        if candidate.is_file():
+        if is_file(candidate):
             shown = os.path.relpath(candidate, folder)
             prefix = Path("electrojax/configs") if source is None else Path(source).parent
             return ConfigFile(candidate, str(prefix / shown))
@@ -87,6 +92,9 @@ def _read(file: ConfigFile, above: tuple[ConfigFile, ...], files: list[ConfigFil
     members = dict(document.value)
     include = members.pop("include", None)
     files.append(file)
+    if len(files) > MOST_FILES:
+        message = f"includes more than {MOST_FILES} files, each of which may include others"
+        raise ConfigError(f"{files[0].source}  include   {message}; write out what they hold")
     layered = Entry({}, document.position)
     for name in [] if include is None else _included(include):
         found = _find_include(name, file, (*above, file))
@@ -124,12 +132,12 @@ def find_beside(name: Entry, file: ConfigFile, path: str) -> ConfigFile:
     wanted = Path(str(name.value))
     found = _existing(file.path.parent, wanted, file.source) or _existing(PACKAGE_CONFIGS, wanted)
     if found is None:
-        near = get_close_matches(str(wanted.with_suffix("")), shipped_configs(), n=1)
+        near = get_close_matches(cut(str(wanted)).removesuffix(".yaml"), shipped_configs(), n=1)
         hint = (
             f'; did you mean "{near[0]}"?' if near else f"; shipped: {', '.join(shipped_configs())}"
         )
-        place = f"no file {wanted} beside {file.source} or among the shipped configurations"
-        raise ConfigError(f"{name.position}  {path}   {place}{hint}")
+        place = f"beside {file.source} or among the shipped configurations"
+        raise ConfigError(f"{name.position}  {path}   no file {cut(str(wanted))} {place}{hint}")
     return found
 
 

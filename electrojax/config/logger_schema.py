@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from electrojax.config.model_schema import KindOptions
-from electrojax.config.sections import misplaced
+from electrojax.models.schema import KindOptions
+from electrojax.sections import misplaced
 
 
 class JsonlOptions(KindOptions):

@@ -11,14 +11,21 @@ from pydantic import Field, Strict, ValidationError, model_validator
 from electrojax.config.layers import find_file, read_layers
 from electrojax.config.problems import config_error, schema_problems
 from electrojax.config.resolve import Provenance, _absolute, _named
-from electrojax.config.schema import (
+from electrojax.models.schema import KindOptions
+from electrojax.sections import (
     FilePath,
-    KindOptions,
-    PositiveFloat,
-    PositiveInt,
+    FolderName,
+    Length,
+    PossiblePath,
     Section,
+    Seed,
+    Steps,
+    Temperature,
     misplaced,
 )
+
+FieldPart = Annotated[float, Field(ge=-1e3, le=1e3)]
+"""V/Å; atoms are ionised at a few."""
 
 Quantity = Literal[
     "positions",
@@ -36,8 +43,7 @@ Quantity = Literal[
 class Folder(Section):
     """Where the results go."""
 
-    name: str = Field(
-        pattern=r"^[^\s/\\.][^/\\]*$",
+    name: FolderName = Field(
         description="name of the run folder; the file's own name where none is given",
     )
     dir: FilePath = Field(
@@ -57,27 +63,32 @@ class NvtLangevin(KindOptions):
     """Constant temperature by friction and noise (BAOAB)."""
 
     kind: Literal["nvt_langevin"] = Field("nvt_langevin", description="friction and noise, BAOAB")
-    temperature: PositiveFloat = Field(description="K")
-    friction: PositiveFloat = Field(default=1.0, description="1/ps")
+    temperature: Temperature = Field(description="K")
+    friction: float = Field(default=1.0, ge=1e-9, le=1e6, description="1/ps")
 
 
 class NvtNoseHoover(KindOptions):
     """Constant temperature by a Nosé–Hoover chain."""
 
     kind: Literal["nvt_nose_hoover"] = Field("nvt_nose_hoover", description="Nosé–Hoover chain")
-    temperature: PositiveFloat = Field(description="K")
-    relaxation: PositiveFloat = Field(default=0.1, description="time constant of the chain, ps")
-    chain: PositiveInt = Field(default=3, description="thermostats in the chain")
+    temperature: Temperature = Field(description="K")
+    relaxation: float = Field(
+        default=0.1, ge=1e-4, le=1e6, description="time constant of the chain, ps"
+    )
+    chain: int = Field(default=3, ge=1, le=100, description="thermostats in the chain")
 
 
 class Neighbors(Section):
     """The neighbour list: rebuilt when needed, grown when too small."""
 
-    skin: PositiveFloat = Field(
+    skin: Length = Field(
         default=0.5, description="Å beyond the cutoff; larger: rebuilt less often, longer lists"
     )
     capacity: float = Field(
-        default=1.3, ge=1, description="spare room in the list's arrays, which grow by themselves"
+        default=1.3,
+        ge=1,
+        le=100,
+        description="spare room in the list's arrays, which grow by themselves",
     )
 
 
@@ -94,8 +105,8 @@ class MdSolver(Section):
 class Write(Section):
     """The trajectory and the log."""
 
-    every: PositiveInt = Field(default=100, description="steps between frames and lines of the log")
-    path: str = Field(
+    every: Steps = Field(default=100, description="steps between frames and lines of the log")
+    path: PossiblePath = Field(
         default="trajectory.h5",
         pattern=r"\.(h5|hdf5|xyz|extxyz)$",
         description="a file ending in .h5, .hdf5, .xyz or .extxyz, inside the run folder unless "
@@ -111,9 +122,12 @@ class Write(Section):
 class Stop(Section):
     """When a trajectory is no longer worth continuing; the run then ends with exit code 3."""
 
-    temperature: PositiveFloat = Field(default=10_000.0, description="K, the highest allowed")
+    temperature: Temperature = Field(default=10_000.0, description="K, the highest allowed")
     unconverged: int = Field(
-        default=10, ge=0, description="steps in a row without solver convergence that are tolerated"
+        default=10,
+        ge=0,
+        lt=2**31,
+        description="steps in a row without solver convergence that are tolerated",
     )
 
 
@@ -125,17 +139,22 @@ class MdConfig(Section):
     start: FilePath = Field(
         description="a structure file that ASE reads, or builtin:NAME; relative to this file"
     )
-    frame: int = Field(default=0, description="which frame of it, from 0; -1 is the last one")
-    total_charge: float | None = Field(
+    frame: int = Field(
+        default=0,
+        ge=-(10**9),
+        le=10**9,
+        description="which frame of it, from 0; -1 is the last one",
+    )
+    total_charge: Annotated[float, Field(ge=-1e4, le=1e4)] | None = Field(
         default=None, description="e; that of the start frame where not given"
     )
-    multiplicity: PositiveFloat | None = Field(
+    multiplicity: Annotated[float, Field(ge=1, le=1e4)] | None = Field(
         default=None, description="2S+1; that of the start frame where not given"
     )
-    external_field: Annotated[tuple[float, float, float], Strict(False)] | None = Field(
+    external_field: Annotated[tuple[FieldPart, FieldPart, FieldPart], Strict(False)] | None = Field(
         default=None, description="V/Å; that of the start frame, or none, where not given"
     )
-    initial_temperature: Annotated[float, Field(ge=0)] | None = Field(
+    initial_temperature: Annotated[float, Field(ge=0, le=1e9)] | None = Field(
         default=None,
         description="K of the velocities drawn at the start; where not given, the start frame's "
         "velocities, or else ensemble.temperature",
@@ -143,19 +162,25 @@ class MdConfig(Section):
     ensemble: Annotated[Nve | NvtLangevin | NvtNoseHoover, Field(discriminator="kind")] = Field(
         description="which quantities are constant, and how"
     )
-    timestep: PositiveFloat = Field(default=0.5, description="fs")
-    steps: PositiveInt = Field(description="time steps of the whole trajectory")
+    timestep: float = Field(default=0.5, ge=1e-6, le=1e3, description="fs")
+    steps: Steps = Field(description="time steps of the whole trajectory")
     precision: Literal["float32", "float64"] | None = Field(
         default=None,
         description="of the forces; the model's own where not given. Positions and velocities are "
         "always integrated in float64",
     )
+    remove_drift: bool | None = Field(
+        default=None,
+        description="take momentum, and the angular momentum of open structures, out of the first "
+        "velocities; where not given: out of drawn ones (but for nvt_langevin, whose noise drives "
+        "them), and velocities of the start frame stay as they are",
+    )
     neighbors: Neighbors = Field(default_factory=Neighbors, description="the neighbour list")
     solver: MdSolver = Field(default_factory=MdSolver, description="the charge solver")
     write: Write = Field(default_factory=Write, description="the trajectory and the log")
     stop: Stop = Field(default_factory=Stop, description="when to give up")
-    checkpoint_every: PositiveInt = Field(default=5000, description="steps between checkpoints")
-    seed: int = Field(default=0, ge=0, description="of the initial velocities and of the noise")
+    checkpoint_every: Steps = Field(default=5000, description="steps between checkpoints")
+    seed: Seed = Field(default=0, description="of the initial velocities and of the noise")
 
     @model_validator(mode="after")
     def _cold_thermostat(self) -> "MdConfig":

@@ -12,6 +12,10 @@ from pydantic_core import ErrorDetails
 from electrojax.config.document import Entry, Location, Position
 from electrojax.config.schema import KindOptions, Section
 from electrojax.errors import ConfigError
+from electrojax.text import cut
+
+MOST, LOOKED_AT = 40, 1000
+"""Problems that an error lists, and that are put into words at all."""
 
 Blocks = list[type[BaseModel]]
 
@@ -26,15 +30,16 @@ class Problem:
 
 
 def config_error(problems: Iterable[Problem]) -> ConfigError:
-    """Returns one error with a line per problem, in the order of the file."""
-    ordered = sorted(problems, key=lambda item: (item.position.source, item.position.line or 0))
+    """Returns one error with a line per problem, in the order of the file, as far as one reads."""
+    every = sorted(problems, key=lambda item: (item.position.source, item.position.line or 0))
+    ordered, left = every[:MOST], len(every) - MOST
     place = max(len(str(problem.position)) for problem in ordered)
     path = max(len(problem.path) for problem in ordered)
     lines = [
         f"{problem.position!s:<{place}}  {problem.path:<{path}}   {problem.message}"
         for problem in ordered
     ]
-    return ConfigError("\n".join(lines))
+    return ConfigError("\n".join([*lines, *([f"and {left} more"] if left > 0 else [])]))
 
 
 def schema_problems(
@@ -49,7 +54,7 @@ def schema_problems(
         flat: whether the document's single stage was written directly under `train`.
     """
     found = [details for details in error.errors() if not _follows_from_another(details)]
-    return [_problem(details, root, schema, flat) for details in found]
+    return [_problem(details, root, schema, flat) for details in found[:LOOKED_AT]]
 
 
 def _follows_from_another(details: ErrorDetails) -> bool:
@@ -167,12 +172,11 @@ def show(value: Any) -> str:
     """Returns a value as it would be written in the file, cut to a readable length."""
     if value is None:
         return "nothing (null)"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(json.dumps(value, ensure_ascii=False, default=str), 60)
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(cut(word), known, n=1)
     return f'; did you mean "{near[0]}"?' if near else f"; known here: {', '.join(known)}"
 
 

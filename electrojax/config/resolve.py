@@ -17,6 +17,8 @@ from electrojax.config.plugins import with_plugins
 from electrojax.config.problems import Problem, as_written, blocks_in, config_error, schema_problems
 from electrojax.config.schema import DataSource, RunConfig, Train
 from electrojax.errors import ConfigError
+from electrojax.files import is_file
+from electrojax.models.former import unwritten
 from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES
 
 
@@ -54,6 +56,21 @@ class LoadedRun:
     tables: Tables
     """The classes of its kinds."""
 
+    def changed_defaults(self) -> list[str]:
+        """Returns warnings of defaults that changed since a resolved.yaml was written.
+
+        Such a file holds every default of its time; what it lacks came later.
+        """
+        if self.files[0].name != "resolved.yaml":
+            return []
+        solver, written = self.config.model.solver, self.provenance.root.plain()["model"]
+        return [
+            f"model.solver.{name} is not in this resolved.yaml of an older version: it was {value} "
+            f"and is {getattr(solver, name)} now; write {name}: {value} to keep the old one"
+            for name, value in unwritten(written).items()
+            if getattr(solver, name) != value
+        ]
+
     def data_files(self) -> Iterator[tuple[str, Path]]:
         """Yields the dotted key and the path of every data file that is not built in."""
         for name in ("train", "valid", "test"):
@@ -70,7 +87,7 @@ class LoadedRun:
         missing = [
             self.provenance.problem(key, f"no such file: {path}")
             for key, path in self.data_files()
-            if not path.is_file()
+            if not is_file(path)
         ]
         if missing:
             raise config_error(missing)

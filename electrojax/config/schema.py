@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from electrojax.config.labels import key_fields, loss_fields, metric_pattern
-from electrojax.config.model_schema import Coulomb, Density, KindOptions, Model
-from electrojax.config.sections import FilePath, PositiveFloat, PositiveInt, Section, misplaced
+from electrojax.models.schema import Coulomb, Density, KindOptions, Model
+from electrojax.sections import (
+    FilePath,
+    FolderName,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Seed,
+    misplaced,
+)
 from electrojax.system.quantities import INPUTS, LABELS, QUANTITIES
 
 __all__ = [
@@ -35,8 +43,7 @@ else:
 class Run(Section):
     """Where the results go, and what makes the run repeatable."""
 
-    name: str = Field(
-        pattern=r"^[^\s/\\.][^/\\]*$",
+    name: FolderName = Field(
         description="name of the run folder; the file's own name where none is given",
     )
     dir: FilePath = Field(
@@ -44,8 +51,8 @@ class Run(Section):
         description="folder that holds run folders; a relative path starts at this file, "
         "and the default at the current directory",
     )
-    seed: int = Field(
-        default=0, ge=0, description="seed of the initial parameters, splits and shuffling"
+    seed: Seed = Field(
+        default=0, description="seed of the initial parameters, splits and shuffling"
     )
     precision: Literal["float32", "float64"] = Field(
         default="float32", description="dtype of the parameters and of the computation"
@@ -88,7 +95,7 @@ class AtomEnergies(Section):
         "smallest correction to `given`; given takes them as they are; isolated takes those of the "
         "open one-atom frames of the training file, and of `given` for other elements",
     )
-    given: dict[str, float] = Field(
+    given: dict[str, Annotated[float, Field(ge=-1e7, le=1e7)]] = Field(
         default={},
         description="energy of the isolated atom by element, eV; alone it implies mode given",
     )
@@ -115,15 +122,18 @@ class AtomEnergies(Section):
 class Batching(Section):
     """How many structures are computed at once, and in how many array shapes."""
 
-    edges: PositiveInt | None = Field(
+    edges: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None,
         description="most edges (neighbour pairs) in a batch; no bound where not given",
     )
     graphs: PositiveInt | None = Field(
         default=None, description="most structures in a batch; 8 where neither bound is given"
     )
-    buckets: PositiveInt = Field(
-        default=1, description="array shapes that batches are padded to; each is compiled once"
+    buckets: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="array shapes that batches are padded to; each is compiled once",
     )
 
     @model_validator(mode="before")
@@ -178,10 +188,13 @@ class Stage(Section):
     """A stretch of training with one learning rate schedule and one loss."""
 
     name: str = Field(
-        default="train", min_length=1, description="name of the stage in logs and plots"
+        default="train",
+        min_length=1,
+        max_length=200,
+        description="name of the stage in logs and plots",
     )
     epochs: PositiveInt = Field(description="passes over the training set")
-    learning_rate: PositiveFloat = Field(default=0.01, description="largest step size")
+    learning_rate: float = Field(default=0.01, ge=1e-9, le=1e3, description="largest step size")
     schedule: Literal["constant", "cosine", "exponential"] = Field(
         default="cosine",
         description="cosine and exponential lower the learning rate to its `final` share",
@@ -219,7 +232,7 @@ class Optimizer(Section):
         description="largest norm of the gradient, longer ones are shortened; null: no limit",
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="decay rate of the weights, adamw only"
+        default=0.0, ge=0, le=1e3, description="decay rate of the weights, adamw only"
     )
 
     @model_validator(mode="after")

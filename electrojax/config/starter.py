@@ -1,6 +1,7 @@
 """What `electrojax init` and `electrojax schema` print: a starter file and the schema in words."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -240,7 +241,7 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         return f"list of {_plural(get_args(annotation)[0])}"
     if get_origin(annotation) is dict:
-        return f"block of {_type(get_args(annotation)[1])}s"
+        return f"block of {_plural(get_args(annotation)[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "block"
     if hasattr(annotation, "__metadata__"):
@@ -251,7 +252,7 @@ def _type(annotation: Any) -> str:
 
 def _plural(annotation: Any) -> str:
     name = _type(annotation)
-    return f"{name}s" if name in ("block", "number", "whole number") else name
+    return re.sub(r"^(block|number|whole number)\b", r"\1s", name)
 
 
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

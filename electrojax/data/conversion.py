@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.data.extxyz import frame_texts, unread_names
+from electrojax.data.extxyz import frame_texts
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
-from electrojax.data.reader import read_frames
+from electrojax.data.reader import other_names, read_frames
 from electrojax.errors import ConfigError, DataError, listed
 from electrojax.files import write_whole
+from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES
 from electrojax.system.types import Frame
 
@@ -54,7 +55,7 @@ def read_with_rest(source: Path, keys: Mapping[str, str]) -> tuple[list[Frame], 
         DataError: if a name of ``keys`` is nowhere in the file, or it cannot be read.
     """
     frames = read_frames(source, keys)
-    rest = [] if is_hdf5(source) else unread_names(source, keys)
+    rest = other_names(source, keys)
     for name, key in keys.items():
         if not any(name in frame.labels or name in frame.given for frame in frames):
             raise DataError(
@@ -142,29 +143,40 @@ def write_stored(
 
 def extxyz_text(frame: Frame) -> str:
     """Returns a structure as the text of one extxyz frame, every number with all its digits."""
-    from ase.data import chemical_symbols
-
-    columns = {"species": "S:1", "pos": "R:3"}
-    rows = [[chemical_symbols[z], *_numbers(r)] for z, r in zip(frame.numbers, frame.positions)]
-    per_frame: dict[str, str] = {}
+    atoms = atoms_from_frame(dataclasses.replace(frame, formal_charges=None, fragment=None))
+    motion = {name: atoms.arrays[name] for name in ("masses", "momenta") if atoms.has(name)}
+    per_atom: dict[str, Any] = {}
+    per_frame: dict[str, Any] = {}
     for name, value in _quantities(frame).items():
-        key = DEFAULT_KEYS[name]
-        if QUANTITIES[name].axis == "graphs":
-            per_frame[key] = _quoted(_numbers(value))
-            continue
+        nodes = QUANTITIES[name].axis == "nodes"
+        (per_atom if nodes else per_frame)[DEFAULT_KEYS[name]] = value
+    per_frame |= {n: atoms.info[n] for n in ("charge_control", "fermi_level") if n in atoms.info}
+    if frame.split:
+        per_frame["split"] = frame.split
+    return frame_text(atoms, {**per_atom, **motion}, {**per_frame, **frame.tags})
+
+
+def frame_text(atoms: Any, per_atom: Mapping[str, Any], per_frame: Mapping[str, Any]) -> str:
+    """Returns the text of one extxyz frame, every number with all its digits.
+
+    Args:
+        atoms: elements, positions, cell and pbc of ``ase.Atoms``; nothing else of it is written.
+        per_atom: columns by name, [N, ...].
+        per_frame: texts, numbers or arrays by name.
+    """
+    columns = {"species": "S:1", "pos": "R:3"}
+    rows = [[s, *_numbers(r)] for s, r in zip(atoms.get_chemical_symbols(), atoms.positions)]
+    for name, value in per_atom.items():
         table = np.asarray(value).reshape(len(rows), -1)
-        columns[key] = f"{'I' if table.dtype.kind == 'i' else 'R'}:{table.shape[1]}"
+        columns[name] = f"{'I' if table.dtype.kind == 'i' else 'R'}:{table.shape[1]}"
         for row, values in zip(rows, table):
             row.extend(_numbers(values))
-    if frame.split:
-        per_frame["split"] = _tag(frame.split)
-    per_frame |= {name: _tag(value) for name, value in frame.tags.items()}
-    lattice = {"Lattice": f'"{" ".join(_numbers(frame.cell))}"'} if np.any(frame.cell) else {}
+    cell = np.asarray(atoms.cell)
     header = {
-        **lattice,
+        **({"Lattice": f'"{" ".join(_numbers(cell))}"'} if np.any(cell) else {}),
         "Properties": ":".join(f"{name}:{kind}" for name, kind in columns.items()),
-        **per_frame,
-        "pbc": '"' + " ".join("T" if p else "F" for p in frame.pbc) + '"',
+        **{name: _tag(value) for name, value in per_frame.items()},
+        "pbc": '"' + " ".join("T" if p else "F" for p in atoms.pbc) + '"',
     }
     lines = [str(len(rows)), " ".join(f"{key}={text}" for key, text in header.items())]
     return "\n".join([*lines, *(" ".join(row) for row in rows)]) + "\n"

@@ -17,6 +17,7 @@ from electrojax.data.text import read_text
 from electrojax.data.virial import with_stress
 from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
+from electrojax.system.atoms import checked_control, motion_of
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, QUANTITIES, READ_LABELS
 from electrojax.system.types import Frame
 from electrojax.system.validation import (
@@ -27,6 +28,15 @@ from electrojax.system.validation import (
     check_range,
     structure,
 )
+
+RESERVOIR = ("charge_control", "fermi_level")
+"""What says that a structure is at fixed potential, and at which, in a frame's info."""
+
+MOTION = ("masses", "momenta")
+"""Columns of masses in amu and of momenta in ASE's unit; no model reads them."""
+
+BESIDE = ("split", *RESERVOIR, *MOTION)
+"""Names that are read beside the labels, inputs and tags."""
 
 COMPONENTS: dict[str, dict[int, tuple[int, ...]]] = {
     "stress": {6: (6,), 9: (3, 3)},
@@ -159,7 +169,7 @@ def read_atoms(path: str | os.PathLike) -> list[Any]:
 def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
     """Returns the names in an extxyz file that stand for no label, input, split or tag."""
     path = Path(path)
-    known = {"split", *_complete(keys or {}, ()).values()}
+    known = {*BESIDE, *_complete(keys or {}, ()).values()}
     found: set[str] = set()
     for index, block in enumerate(syntax.blocks(read_text(path), path.name)):
         place = f"{path.name} frame {index} (line {block.line})"
@@ -291,12 +301,30 @@ def _frame(entry: _Entry, names: Mapping[str, str], source: str) -> Frame:
         split=str(fields.info.get("split", "")),
         given=frozenset(inputs),
         tags=(tags := read_tags(fields.info)),
-        unread=frozenset(given).difference(names.values(), ("split",), tags),
+        unread=frozenset(given).difference(names.values(), BESIDE, tags),
         **inputs,
+        **_reservoir(fields, names, source),
+        **motion_of(fields.arrays, entry.numbers, source),
     )
     check_frame(frame)
     labels = with_stress(frame.labels, frame.cell, frame.pbc, source)
     return dataclasses.replace(frame, labels=labels, numbers=frame.numbers.astype(np.int32))
+
+
+def _reservoir(fields: _Fields, names: Mapping[str, str], source: str) -> dict[str, Any]:
+    """Charge control and the level that is an input; one read as a label reaches the model too."""
+    found: dict[str, Any] = {}
+    if (control := fields.find("charge_control", "graphs")) is not None:
+        found["charge_control"] = checked_control(_parsed(control), source)
+    level = fields.find("fermi_level", "graphs")
+    if level is not None and names["fermi_level"] != "fermi_level":
+        value = _value(_parsed(level), "fermi_level", "fermi_level", 1, source)
+        found["fermi_level"] = float(value)
+    return found
+
+
+def _parsed(value: Any) -> Any:
+    return syntax.parse_value(value) if isinstance(value, str) else value
 
 
 def _value(value: Any, name: str, key: str, atoms: int, source: str) -> np.ndarray:

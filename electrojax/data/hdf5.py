@@ -9,6 +9,8 @@ Layout (format 1), for F structures of N atoms in all:
 - ``inputs/NAME`` and ``labels/NAME``: groups with ``present`` [F], true where the structure has
   the quantity, and ``values``: of those structures in a row, per structure or per atom; quantities
   with a varying number of components also have ``components`` [F], and ``values`` padded by zeros;
+- ``reservoir/charge_control``, ``reservoir/fermi_level``, ``motion/masses`` (amu) and
+  ``motion/velocities`` (Å/fs): likewise, of the structures that have them;
 - ``tags/NAME``: likewise, what the file says of structures on a curve (``system``, ``distance``);
 - ``predictions/NAME``: likewise, what a model predicts; the reader leaves them aside.
 """
@@ -28,8 +30,16 @@ from electrojax.data.tags import TAGS, read_tags
 from electrojax.data.virial import with_stress
 from electrojax.errors import ConfigError, DataError, listed, shown
 from electrojax.files import write_whole
+from electrojax.system.atoms import checked_control
 from electrojax.system.neighbors import complete_cell
-from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES, READ_LABELS
+from electrojax.system.quantities import (
+    DEFAULT_KEYS,
+    INPUTS,
+    LABELS,
+    QUANTITIES,
+    READ_LABELS,
+    Quantity,
+)
 from electrojax.system.types import Frame, boundary_of
 from electrojax.system.validation import (
     FARTHEST,
@@ -39,11 +49,24 @@ from electrojax.system.validation import (
     check_numbers,
     check_range,
 )
+from electrojax.typing import AxisSpec
 
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
 RAGGED = {q.name: max(q.components) for q in QUANTITIES.values() if q.components}
 """Quantities whose number of components varies, and its largest value."""
+
+BESIDE = (("reservoir", "fermi_level"), ("motion", "masses"), ("motion", "velocities"))
+"""Groups and names of what a structure may carry beside its inputs and labels, and a text."""
+
+CONTROL = "reservoir/charge_control"
+
+STORED: dict[str, Quantity | AxisSpec] = {
+    **QUANTITIES,
+    "masses": AxisSpec("nodes"),
+    "velocities": AxisSpec("nodes", (3,)),
+}
+"""Axis and trailing shape of every quantity of numbers."""
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
@@ -85,6 +108,10 @@ def write_hdf5(
             _put_quantity(file, f"labels/{name}", name, [f.labels.get(name) for f in frames])
         for name in INPUTS:
             _put_quantity(file, f"inputs/{name}", name, [_input(f, name) for f in frames])
+        for group, name in BESIDE:
+            _put_quantity(file, f"{group}/{name}", name, [getattr(f, name) for f in frames])
+        controls = [f.charge_control or None for f in frames]
+        _put_quantity(file, CONTROL, "charge_control", controls)
         for name in TAGS:
             _put_quantity(file, f"tags/{name}", name, [f.tags.get(name) for f in frames])
         for name in dict.fromkeys(itertools.chain(*predictions)):
@@ -126,7 +153,7 @@ def _put(group: Any, name: str, values: np.ndarray) -> None:
     group.create_dataset(name, data=values, track_times=False, **packed)
 
 
-def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray | None]) -> None:
+def _put_quantity(file: Any, path: str, name: str, values: Sequence[Any]) -> None:
     """Writes one quantity, unless no structure has it."""
     import h5py
 
@@ -138,7 +165,7 @@ def _put_quantity(file: Any, path: str, name: str, values: Sequence[np.ndarray |
     if name in RAGGED:
         _put(group, "components", np.array([v.shape[-1] for v in there], dtype=np.int32))
         there = [np.pad(v, [(0, 0), (0, RAGGED[name] - v.shape[-1])]) for v in there]
-    per_atom = name in QUANTITIES and QUANTITIES[name].axis == "nodes"
+    per_atom = name in STORED and STORED[name].axis == "nodes"
     column = np.concatenate(there) if per_atom else np.stack(there)
     if column.dtype.kind == "U":
         column = column.astype(h5py.string_dtype())
@@ -226,15 +253,33 @@ def _frames(columns: Columns, name: str) -> list[Frame]:
     )
     for index, value in inputs.get("multiplicity", {}).items():
         check_multiplicity(float(value), f"{name} frame {index}")
-    tags = _tags(columns, count, name)
+    tags, beside = _tags(columns, count, name), _beside(columns, offsets, name)
     return [
         _frame(
             numbers[a:b], positions[a:b], cell[i], pbc[i], splits[i], tags[i], f"{name} frame {i}",
             {k: v[i] for k, v in labels.items() if i in v},
             {k: v[i] for k, v in inputs.items() if i in v},
+            beside[i],
         )
         for i, (a, b) in enumerate(itertools.pairwise(offsets.tolist()))
     ]  # fmt: skip
+
+
+def _beside(columns: Columns, offsets: np.ndarray, name: str) -> list[dict[str, Any]]:
+    """Charge control, level, masses and velocities of every structure that has them."""
+    count = len(offsets) - 1
+    found: list[dict[str, Any]] = [{} for _ in range(count)]
+    for group, quantity in BESIDE:
+        if f"{group}/{quantity}" in columns:
+            values = _values(columns, f"{group}/{quantity}", quantity, offsets, name)
+            for index, value in values.items():
+                found[index][quantity] = value if value.ndim else float(value)
+    if CONTROL in columns:
+        where = np.flatnonzero(_flags(columns, f"{CONTROL}/present", (count,), name))
+        texts = columns.read(f"{CONTROL}/values", TEXTS, (len(where),))
+        for index, text in zip(where.tolist(), texts):
+            found[index]["charge_control"] = checked_control(str(text), f"{name} frame {index}")
+    return found
 
 
 def _offsets(columns: Columns, name: str) -> np.ndarray:
@@ -311,6 +356,7 @@ def _frame(
     source: str,
     labels: Mapping[str, np.ndarray],
     given: Mapping[str, np.ndarray],
+    beside: Mapping[str, Any],
 ) -> Frame:
     inputs: dict[str, Any] = {k: float(v) if v.ndim == 0 else v for k, v in given.items()}
     axes = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
@@ -325,6 +371,7 @@ def _frame(
         given=frozenset(given),
         tags=tags,
         **inputs,
+        **beside,
     )
 
 
@@ -335,11 +382,11 @@ def _values(
     count = len(offsets) - 1
     present = _flags(columns, f"{path}/present", (count,), name)
     frames = np.flatnonzero(present)
-    per_atom = QUANTITIES[quantity].axis == "nodes"
+    per_atom = STORED[quantity].axis == "nodes"
     sizes = np.diff(offsets)[frames] if per_atom else np.ones(len(frames), dtype=np.int64)
     ends = np.concatenate([[0], np.cumsum(sizes)])
     largest = RAGGED.get(quantity)
-    shape = QUANTITIES[quantity].shape if largest is None else (largest,)
+    shape = STORED[quantity].shape if largest is None else (largest,)
     values = columns.read(f"{path}/values", NUMBERS, (int(ends[-1]), *shape)).astype(np.float64)
     place = _atoms(ends, frames.tolist(), name)
     check_range(values, LARGEST, quantity, place if per_atom else lambda row: (place(row)[0], None))

@@ -205,7 +205,7 @@ def _divide(
     cuts = np.unique(np.linspace(0, len(systems), CUTS + 1).astype(int)).tolist()
     cost = {(a, b): _cost(sizes[a:b], room) for j, b in enumerate(cuts) for a in cuts[:j]}
     best: dict[int, tuple[int, list[int]]] = {b: (cost[0, b], [0, b]) for b in cuts[1:]}
-    for _ in range(most - 1):
+    for _ in range(min(most, CUTS) - 1):
         extended = dict(best)
         for (a, b), extra in cost.items():
             if a and best[a][0] + extra < extended[b][0]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from electrojax.data import extxyz, hdf5
+from electrojax.data import extxyz, hdf5, trajectories
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import ConfigError
 from electrojax.system.types import Frame
@@ -18,7 +18,8 @@ def read_frames(
     """Returns every structure of a file with its labels and inputs, in file order.
 
     Args:
-        path: HDF5 if it ends in .h5 or .hdf5, else extxyz, gzipped or not; or ``builtin:NAME``.
+        path: HDF5 if it ends in .h5 or .hdf5, structures or a trajectory of ``electrojax md``;
+            else extxyz, gzipped or not; or ``builtin:NAME``.
         keys: an extxyz file's name of each label and input; HDF5 has fixed names.
         require: labels or inputs that every structure must have.
         where: the place in a configuration where an option was written; messages point there.
@@ -30,8 +31,32 @@ def read_frames(
             value that has a wrong shape or is not finite.
     """
     path = resolve_source(os.fspath(path))
-    read = hdf5.read_hdf5 if hdf5.is_hdf5(path) else extxyz.read_frames
-    return read(path, keys, require, where)
+    if not hdf5.is_hdf5(path):
+        return extxyz.read_frames(path, keys, require, where)
+    if trajectories.is_trajectory(path):
+        return trajectories.read_trajectory(path, keys, require)
+    return hdf5.read_hdf5(path, keys, require, where)
+
+
+def read_frame(path: str | os.PathLike, index: int) -> Frame:
+    """Returns one structure of a file, counted from 0 or, if negative, from the end.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+        IndexError: if there is no frame of that index.
+    """
+    if hdf5.is_hdf5(path) and trajectories.is_trajectory(path):
+        return trajectories.read_trajectory(path, index=index)[0]
+    return read_frames(path)[index]
+
+
+def other_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
+    """Returns the names in a file that stand for no label, input, split or tag with these keys."""
+    if not hdf5.is_hdf5(path):
+        return extxyz.unread_names(path, keys)
+    if trajectories.is_trajectory(path):
+        return trajectories.other_quantities(path, keys or {})
+    return []
 
 
 def parse_keys(texts: Sequence[str]) -> dict[str, str]:

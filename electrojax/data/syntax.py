@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -139,8 +140,9 @@ def _unquoted(text: str) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    first, second = np.asarray(parse_value(one)), np.asarray(parse_value(other))
-    return one == other or np.array_equal(first, second)
+    if one == other:
+        return True
+    return np.array_equal(np.asarray(parse_value(one)), np.asarray(parse_value(other)))
 
 
 def take(pairs: dict[str, str], name: str, place: str) -> str | None:
@@ -229,7 +231,7 @@ def parse_columns(text: str, place: str) -> list[Column]:
         )
     columns = [Column(SPELLINGS.get(n, n), k, int(c)) for n, k, c in triples]
     names = [column.name for column in columns]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise DataError(f"{place}: Properties names {listed(twice)} twice; keep one")
     wanted = {"pos": "R:3", "species": "S:1", "Z": "I:1"}

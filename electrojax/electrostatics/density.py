@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import cartesian_order
+from electrojax.system.geometry import cartesian_order, places
 from electrojax.system.types import System, graph_sum
-from electrojax.typing import Array, struct
+from electrojax.typing import Array, replace, struct
 
 MAX_L = 2
 """Highest multipole order that the Coulomb engines know."""
@@ -105,17 +105,26 @@ def total_charge(density: ChargeDensity, system: System) -> Array:
     return graph_sum(summed_channels(density.multipoles)[:, 0], system)
 
 
-def dipole(density: ChargeDensity, system: System) -> Array:
+def dipole(density: ChargeDensity, system: System, charge: Array | None = None) -> Array:
     """Returns the dipole of every structure, D = Σ_i (q_i r_i + μ_i).
 
     It depends on the origin when the structure is charged, and on which image of an atom is given
     when it is periodic.
 
+    Args:
+        density: the charges.
+        system: a batch.
+        charge: [G] e of each structure, where it is known better than Σ_i q_i, whose rounding
+            would grow with the distance from the origin.
+
     Returns:
         [G, 3] e·Å, Cartesian (x, y, z).
     """
     multipoles = summed_channels(density.multipoles)
-    moments = multipoles[:, :1] * system.positions
+    charge = total_charge(density, system) if charge is None else charge
+    origin = system.origin
+    about_origin = places(replace(system, origin=jnp.zeros_like(origin)))
+    moments = multipoles[:, :1] * about_origin
     if multipoles.shape[1] > 1:
         moments = moments + cartesian_order(multipoles[:, 1:4])
-    return graph_sum(moments, system)
+    return graph_sum(moments, system) + charge[:, None] * origin

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from electrojax.electrostatics.density import ChargeDensity, summed_channels
 from electrojax.electrostatics.flow import at_receivers, flow_coordinates
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import cartesian_order, edge_vectors
+from electrojax.system.geometry import cartesian_order, edge_vectors, places
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, struct
 
@@ -61,7 +61,8 @@ def field_coupling(system: System, cutoff: float) -> FieldCoupling:
     """
     field = system.external_field
     at_atoms = field[system.node_graph]
-    moments = jnp.sum(at_atoms * system.positions, axis=-1)
+    located = places(system)
+    moments = jnp.sum(at_atoms * located, axis=-1)
     if system.boundary == "open":
         return FieldCoupling(-moments, at_atoms, jnp.zeros_like(field[:, 0]))
     if cutoff <= 0:
@@ -71,7 +72,7 @@ def field_coupling(system: System, cutoff: float) -> FieldCoupling:
         )
     within = field - _along_normal(field, system)
     flow = flow_coordinates(system, cutoff, within)
-    fixed = jnp.sum(within[system.node_graph] * system.positions, axis=-1)
+    fixed = jnp.sum(within[system.node_graph] * located, axis=-1)
     formal = system.formal_charges
     tied = formal + _excess(system)[system.node_graph]
     return FieldCoupling(

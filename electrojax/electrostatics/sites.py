@@ -39,6 +39,7 @@ class Sites:
         pairs: for the real-space part of a split sum; None if they were not given.
         cell: [G, 3, 3] Å, rows are lattice vectors.
         plan_cell: [G, 3, 3] Å, the cell for which the k-vectors were chosen.
+        origin: [G, 3] Å, where positions along open axes start from in space.
         atoms: number of atoms, padding included.
         room: the largest number of sites in one structure.
         normal: index of the open axis of a slab.
@@ -53,6 +54,7 @@ class Sites:
     pairs: Pairs | None
     cell: Array
     plan_cell: Array
+    origin: Array
     atoms: int = static()
     room: int = static()
     normal: int = static()
@@ -74,6 +76,7 @@ class Sites:
             ),
             cell=system.cell,
             plan_cell=system.plan_cell,
+            origin=system.origin,
             atoms=system.n_nodes,
             room=system.graph_nodes,
             normal=system.normal,
@@ -145,17 +148,20 @@ def with_fixed_sites(
 
     Args:
         sites: S sites, or a batch for its atoms.
-        positions: [X, 3] Å.
+        positions: [X, 3] Å in space.
         graph: [X] structure of each.
         mask: [X] true on real ones.
-        pairs: all pairs of the S + X sites; not needed by sums without a real-space part.
+        pairs: all pairs of the S + X sites, with shifts for atoms in the cell; not needed by sums
+            without a real-space part.
         room: the largest number of them in one structure; X where not given.
     """
     first, count = Sites.of(sites), len(positions)
     joined = jnp.concatenate
+    origin = first.origin[jnp.minimum(graph, len(first.cell) - 1)]
+    placed = jnp.asarray(positions, first.positions.dtype) - origin
     return replace(
         first,
-        positions=joined([first.positions, jnp.asarray(positions, first.positions.dtype)]),
+        positions=joined([first.positions, placed]),
         owner=joined([first.owner, jnp.full(count, first.atoms, first.owner.dtype)]),
         graph=joined([first.graph, jnp.where(mask, graph, len(first.cell)).astype(jnp.int32)]),
         mask=joined([first.mask, jnp.asarray(mask)]),

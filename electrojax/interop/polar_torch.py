@@ -89,6 +89,7 @@ class PolarWeights:
             "spin": True,
             "fukui": "signed",
             "energy": "perceptron" if self.polar.learned_energy else "coulomb",
+            "potentials": "absolute",
             "channels": self.channels,
             "hidden": updates[0] if updates else [64, 64, 64],
             "energy_hidden": self._hidden("local_electron_energy.mlp"),

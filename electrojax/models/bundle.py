@@ -1,29 +1,48 @@
 """model.ejx: a zip of JSON and arrays that holds a trained model. Data only, no code."""
 
+import dataclasses
 import io
 import json
+import math
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.errors import ConfigError, DataError
+from electrojax.files import (
+    DAMAGE,
+    array_header,
+    first_line,
+    is_file,
+    read_member,
+    write_whole,
+)
+from electrojax.models.former import completed, written
+from electrojax.models.manifest import Manifest, checked_manifest
 from electrojax.models.potential import Potential, assemble
 from electrojax.nn.base import BACKBONE_KINDS
 from electrojax.plugins import Classes, classes_for
+from electrojax.solvers.base import consistency_note
 from electrojax.solvers.table import SOLVER_KINDS
 from electrojax.system.composition import symbols
-from electrojax.system.types import Statistics
+from electrojax.text import cut, visible
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 KINDS = (SOLVER_KINDS, BACKBONE_KINDS)
+
+MOST_MANIFEST, MOST_HEADER, MOST_ARRAY = 2**24, 2**14, 2**30
+"""Bytes of the manifest, of the head of an array, and of one whose size nobody knows."""
+
+SUMMARY = ("file", "format", "solver", "backbone", "density", "coulomb", "precision", "elements",
+           "atomic_energies", "parameters", "responses")  # fmt: skip
+"""What a summary says by itself, whatever the file's own notes are called."""
 
 
 def save(
@@ -42,9 +61,9 @@ def save(
     arrays = flatten_dict(potential.params, sep="/")
     manifest = {
         "format": FORMAT,
-        "model": potential.config,
+        "model": written(potential.config, potential.network.solver),
         "precision": potential.precision,
-        "statistics": asdict(potential.statistics),
+        "statistics": dataclasses.asdict(potential.statistics),
         "parameters": sorted(arrays),
         "info": dict(info or {}),
     }
@@ -69,81 +88,148 @@ def load(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> Potenti
         plugins: classes for kinds that are not electrojax's own, or their ``module:Class``.
 
     Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format, or needs a
-            class that is neither installed nor given.
+        DataError: if the file is missing, damaged, not a bundle or of a newer format, its
+            parameters are not those of its model or not finite, or it needs a class that is
+            neither installed nor given.
         ConfigError: if a class is given that the model has no use for.
     """
-    manifest, params = read(path)
-    statistics, model = _statistics(manifest["statistics"]), manifest["model"]
-    named = classes_for(KINDS, _kinds(manifest), plugins)
-    if missing := _missing(manifest, named):
-        raise DataError(f"{path}: {missing[0]}")
-    return assemble(model, statistics, manifest["precision"], params, named)
+    with _opened(path) as (plain, archive):
+        named = classes_for(KINDS, _kinds(plain), plugins)
+        if missing := _missing(plain, named):
+            raise DataError(f"{path}: {missing[0]}")
+        return _loaded(plain, archive, named)
 
 
-def read(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
-    """Returns the manifest and the parameter tree of a bundle.
+def _loaded(plain: Mapping[str, Any], archive: zipfile.ZipFile, named: Classes) -> Potential:
+    classes = {t.trade: t.find(_kinds(plain)[t.trade], named) for t in KINDS}
+    manifest = checked_manifest(plain, classes)
+    config = manifest.model.model_dump(mode="json")
+    try:
+        model = assemble(config, manifest.fitted(), manifest.precision, named=named)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    shapes = _checked_shapes(model, manifest)
+    arrays = {
+        name: _array(archive, index, name, model.dtype, shapes[name])
+        for index, name in enumerate(manifest.parameters)
+    }
+    return dataclasses.replace(model, params=unflatten_dict(arrays, sep="/"))
 
-    Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format.
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[Mapping[str, Any], zipfile.ZipFile]]:
+    """The manifest of a bundle and the archive of its arrays; what damage raises is a DataError.
+
+    Solver options of which an older version wrote nothing have the value of then.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path}: no such model file; needed a model.ejx written by electrojax")
     try:
         with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
-            if manifest.get("format") != FORMAT:
-                raise DataError(
-                    f"{path}: model format {manifest.get('format')}, this version reads {FORMAT}; "
-                    "use the electrojax version that wrote it"
-                )
-            arrays = {
-                name: np.load(io.BytesIO(archive.read(f"parameters/{i}.npy")), allow_pickle=False)
-                for i, name in enumerate(manifest["parameters"])
-            }
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+            plain = json.loads(read_member(archive, MANIFEST, MOST_MANIFEST))
+            _check_format(path, plain)
+            yield {**plain, "model": completed(plain["model"])}, archive
+    except DAMAGE as error:
         raise DataError(
-            f"{path}: not an electrojax model, or a damaged one ({error}); "
+            f"{path}: not an electrojax model, or a damaged one ({first_line(error)}); "
             "needed a model.ejx written by electrojax"
         ) from error
-    return manifest, unflatten_dict(arrays, sep="/")
+
+
+def _check_format(path: str | os.PathLike, plain: Any) -> None:
+    written = plain.get("format")
+    if written != FORMAT:
+        raise DataError(
+            f"{path}: model format {cut(repr(written), 20)}, this version reads {FORMAT}; use the "
+            "electrojax version that wrote it"
+        )
+
+
+def _checked_shapes(model: Potential, manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's parameters, which are those that the manifest lists."""
+    shapes = model.parameter_shapes()
+    if differing := sorted(shapes.keys() ^ set(manifest.parameters)):
+        kind = "missing" if differing[0] in shapes else "not one of this model"
+        raise ValueError(f"parameter {differing[0]} is {kind}")
+    return shapes
+
+
+def _array(
+    archive: zipfile.ZipFile, index: int, name: str, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
+    """A parameter, which has the shape and dtype of the model, and finite elements."""
+    size = math.prod(shape) * dtype.itemsize
+    content = read_member(archive, f"parameters/{index}.npy", size + MOST_HEADER)
+    got, kind = array_header(content)
+    if got != shape or kind not in (dtype, np.float32):
+        raise ValueError(f"parameter {name} has shape {got} and {kind}, not {shape} and {dtype}")
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"parameter {name} is not finite")
+    return array.astype(dtype)
 
 
 def describe(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> dict[str, Any]:
     """Returns a summary of a bundle: its model, elements, number of parameters and history.
 
-    No class of another package is imported but those given; ``needs`` says which are missing.
+    No class of another package is imported but those given; ``needs`` says which are missing, and
+    then the parameters are only counted.
 
     Args:
         path: the file.
         plugins: as of :func:`load`.
 
     Raises:
-        DataError: if the file is missing, damaged, not a bundle or of a newer format.
+        DataError: if the file is missing, damaged, not a bundle or of a newer format, or its
+            parameters are not those of its model or not finite.
         ConfigError: if a class is given that the model has no use for.
     """
-    manifest, params = read(path)
-    statistics = _statistics(manifest["statistics"])
-    arrays = flatten_dict(params, sep="/")
-    return {
-        "file": str(path),
-        "format": manifest["format"],
-        "solver": manifest["model"]["solver"],
-        "backbone": manifest["model"]["backbone"],
-        "density": manifest["model"]["density"],
-        "coulomb": manifest["model"]["coulomb"],
-        "precision": manifest["precision"],
-        **_needs(manifest, plugins),
-        "elements": symbols(statistics.numbers),
-        "atomic_energies": list(statistics.atomic_energies),
-        "parameters": int(sum(np.size(a) for a in arrays.values())),
-        **manifest["info"],
-    }
+    with _opened(path) as (plain, archive):
+        kinds = _kinds(plain)
+        named = classes_for(KINDS, kinds, plugins)
+        here = {
+            t.trade: t.own.get(kinds[t.trade]) or named.get((t.trade, kinds[t.trade]))
+            for t in KINDS
+        }
+        manifest = checked_manifest(plain, here)
+        if all(here.values()):
+            model = _loaded(plain, archive, named)
+            count = sum(np.size(leaf) for leaf in jax.tree.leaves(model.params))
+            note = consistency_note(model.network.solver, kinds["solver"])
+            told = {"responses": note or "derivatives of the energy are those of the density"}
+        else:
+            told = {}
+            count = sum(_size(archive, index) for index in range(len(manifest.parameters)))
+        config, info = manifest.model.model_dump(mode="json"), manifest.info
+        return {
+            "file": str(path),
+            "format": manifest.format,
+            **{name: config[name] for name in ("solver", "backbone", "density", "coulomb")},
+            **told,
+            "precision": manifest.precision,
+            **_needs(plain, plugins),
+            "elements": symbols(manifest.statistics.numbers),
+            "atomic_energies": list(manifest.statistics.atomic_energies),
+            "parameters": int(count),
+            **{name: value for name, value in info.items() if name not in SUMMARY},
+        }
+
+
+def _size(archive: zipfile.ZipFile, index: int) -> int:
+    """The number of elements of an array, whose class is not here to say what it must have."""
+    return math.prod(array_header(read_member(archive, f"parameters/{index}.npy", MOST_ARRAY))[0])
 
 
 def _kinds(manifest: Mapping[str, Any]) -> dict[str, str]:
-    return {table.trade: manifest["model"][table.trade]["kind"] for table in KINDS}
+    """The kinds of a manifest by trade.
+
+    Raises:
+        KeyError, TypeError, ValueError: it does not name them.
+    """
+    kinds = {table.trade: manifest["model"][table.trade]["kind"] for table in KINDS}
+    if wrong := [trade for trade, kind in kinds.items() if not isinstance(kind, str)]:
+        raise ValueError(f"model.{wrong[0]}.kind must be text")
+    return kinds
 
 
 def _origins(potential: Potential) -> dict[str, dict[str, str]]:
@@ -162,6 +248,7 @@ def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
     found = []
     for table in KINDS:
         kind = _kinds(manifest)[table.trade]
+        shown = visible(cut(kind, 60))
         if kind in table.own or (table.trade, kind) in named:
             continue
         origin = manifest.get("plugins", {}).get(table.trade, {})
@@ -173,8 +260,8 @@ def _missing(manifest: Mapping[str, Any], named: Classes) -> list[str]:
         state = "is not installed" if here is None else f"is not that of package {here}"
         cure = "give its class" if wanted is None else "install that package, or give the class"
         found.append(
-            f'its {table.trade} "{kind}"{whose} {state}; {cure}: --plugin my_module:MyClass, or in '
-            "Python electrojax.load(..., plugins=[MyClass])"
+            f'model.{table.trade}.kind: "{shown}"{whose} {state}; {cure}: '
+            "--plugin my_module:MyClass, or in Python electrojax.load(..., plugins=[MyClass])"
         )
     return found
 
@@ -192,14 +279,3 @@ def _npy(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(array), allow_pickle=False)
     return buffer.getvalue()
-
-
-def _statistics(plain: Mapping[str, Any]) -> Statistics:
-    """Rebuilds Statistics from JSON, where tuples have become lists."""
-    values: dict[str, Any] = {
-        name: tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        if isinstance(value, list)
-        else value
-        for name, value in plain.items()
-    }
-    return Statistics(**values)

@@ -11,10 +11,16 @@ import jax.numpy as jnp
 from electrojax.electrostatics.coulomb import CoulombEngine, Engines, engines_for
 from electrojax.electrostatics.density import dipole
 from electrojax.models.prediction import Prediction, spin_multipoles
-from electrojax.models.responses import field_responses
+from electrojax.models.responses import (
+    OF_ENERGY,
+    density_polarization,
+    field_responses,
+    moment_responses,
+)
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
 from electrojax.solvers.base import ChargeSolver
+from electrojax.solvers.charge_control import charge_of_structures
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import on_device
@@ -94,7 +100,7 @@ def predict_system(
     guess: ChargeGuess | None = None,
     responses: Sequence[str] = (),
 ) -> Prediction:
-    """Returns energies, forces F = −∂E/∂r, stress σ = (1/V) ∂E/∂ε and P = −∂E/∂E_field of a batch.
+    """Returns energies, forces F = −∂E/∂r, stress σ = (1/V) ∂E/∂ε and polarisation of a batch.
 
     Args:
         network: the Flax module.
@@ -138,6 +144,20 @@ def _predict(
     stress = jnp.zeros_like(strain)
     if 2 in slopes:
         stress = slopes[2] / volume(system.cell)[:, None, None]
+    polarization = -slopes[1]
+    found_responses = field_responses(
+        lambda r, f: total(r, f, strain)[0], positions, field, responses
+    )
+    if not network.solver.consistent:
+        polarization = _moment(network, state, system)
+        found_responses = {OF_ENERGY + name: x for name, x in found_responses.items()}
+
+        def moment(r: Array, f: Array) -> Array:
+            moved = replace(system, positions=r, external_field=f)
+            state = network.apply({"params": params}, moved, guess)[1]
+            return _moment(network, state, moved)
+
+        found_responses |= moment_responses(moment, positions, field, responses)
     levels = {LEGENDRE_GAP: slopes[3] + state.fermi_level} if gap else {}
     return Prediction(
         energy=energy,
@@ -145,12 +165,20 @@ def _predict(
         forces=-slopes[0],
         stress=stress,
         density=state.density,
-        dipole=dipole(state.density, system),
-        polarization=-slopes[1],
-        responses=field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
+        dipole=dipole(
+            state.density, system, charge_of_structures(network.solver, state.density, system)
+        ),
+        polarization=polarization,
+        energy_polarization=-slopes[1],
+        responses=found_responses,
         fermi_level=state.fermi_level,
         chemical_potential=state.chemical_potential,
         spin_multipoles=spin_multipoles(state, network.solver.has_spin),
         report=state.report,
         diagnostics={**state.diagnostics, **levels},
     )
+
+
+def _moment(network: PotentialNetwork, state: ChargeState, system: System) -> Array:
+    """The polarisation of a state's density [G, 3] e·Å."""
+    return density_polarization(state.density, system, network.solver.cutoff)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax.core import FrozenDict
+from flax.traverse_util import flatten_dict
 
 from electrojax.electrostatics.coulomb import (
     Size,
@@ -30,11 +31,20 @@ from electrojax.solvers.base import check_frame
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess
 from electrojax.solvers.table import SOLVER_KINDS
-from electrojax.system.batching import CoulombPlan, Sample, build_sample
+from electrojax.system.batching import (
+    CoulombPlan,
+    Sample,
+    build_sample,
+    capacity_for,
+    collate,
+)
 from electrojax.system.composition import check_determined
 from electrojax.system.neighbors import complete_cell
 from electrojax.system.quantities import ALWAYS
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, Statistics, System
+
+COARSEST = 2.5e-4
+"""Å, the coarsest coordinates a model computes with; float32 reaches 4096 Å from the middle."""
 
 TYPICAL = 32
 """Structures of a set by which its Coulomb method is chosen."""
@@ -177,7 +187,24 @@ class Potential:
         self.check(frame)
         control = frame.charge_control or self.config["solver"].get("charge_control", "")
         frame = dataclasses.replace(frame, charge_control=control)
-        return build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
+        built = build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
+        self._check_resolution(built)
+        return built
+
+    def _check_resolution(self, sample: Sample) -> None:
+        """Refuses a structure so large that distances lose their digits in the model's precision.
+
+        Raises:
+            DataError: naming the atom.
+        """
+        far = np.abs(np.asarray(sample.system.positions)).max(axis=1)
+        spacing = float(np.spacing(far.max().astype(self.dtype)))
+        if spacing > COARSEST:
+            raise DataError(
+                f"{sample.source}: atom {int(far.argmax())} is {far.max():.4g} Å from the middle "
+                f"of the structure, where {self.precision} distinguishes {spacing:.1g} Å; needed "
+                f"at most {COARSEST:.1g} Å: move the atoms together, or compute in float64"
+            )
 
     def check(self, frame: Frame) -> None:
         """Raises a DataError if this model cannot evaluate the frame."""
@@ -216,6 +243,20 @@ class Potential:
         """Returns fresh parameters for the shapes of a batch."""
         init = jax.jit(self.network.init)
         return init(jax.random.key(seed), system)["params"]
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every parameter by its path, from a trace that computes nothing."""
+        numbers = self.statistics.numbers
+        ends = np.array([numbers[0], numbers[-1]])
+        places = np.diag([0.5 * self.cutoff, 0.0, 0.0])[:2]
+        pair = Frame(ends, places, np.zeros((3, 3)), (False, False, False))
+        sample = build_sample(pair, self.cutoff)
+        with jax.enable_x64(self.precision == "float64"):
+            system = collate([sample], capacity_for([sample]), self.dtype).system
+            abstract = jax.eval_shape(self.network.init, jax.random.key(0), system)
+        return {
+            name: leaf.shape for name, leaf in flatten_dict(abstract["params"], sep="/").items()
+        }
 
     def apply(self, params: Params, system: System, guess: ChargeGuess | None = None) -> Prediction:
         """Returns the prediction for a batch; pure, differentiable, to be called under jit."""

@@ -36,6 +36,8 @@ class StructurePrediction:
         charges: [n] e.
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
         polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
+        energy_polarization: [3] e·Å, −∂E/∂(external field): the polarization again, unless the
+            model's solver is not ``consistent``.
         fermi_level: eV, μ = −∂E/∂Q; zero for kinds that define none. The potential is zero at
             infinity (open), on the average over the cell (periodic), in the vacuum (slab).
         chemical_potential: [n] eV, −∂E/∂q of each atom in the same gauge: one number over atoms
@@ -44,7 +46,9 @@ class StructurePrediction:
         converged: whether the charge solver converged.
         solver_steps: its number of iterations.
         responses: by name, those that were asked for: born_charges [n, 3, 3] e,
-            Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [3, 3] e·Å²/V.
+            Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [3, 3] e·Å²/V; of a solver that is not
+            ``consistent`` also energy_born_charges and energy_polarizability, derivatives of
+            ``energy_polarization``.
     """
 
     energy: float
@@ -55,6 +59,7 @@ class StructurePrediction:
     charges: np.ndarray
     dipole: np.ndarray
     polarization: np.ndarray
+    energy_polarization: np.ndarray
     fermi_level: float
     chemical_potential: np.ndarray
     spin_multipoles: np.ndarray
@@ -167,13 +172,14 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             charges=multipoles[atoms, 0],
             dipole=np.asarray(prediction.dipole[graph]),
             polarization=np.asarray(prediction.polarization[graph]),
+            energy_polarization=np.asarray(prediction.energy_polarization[graph]),
             fermi_level=float(prediction.fermi_level[graph]),
             chemical_potential=np.asarray(prediction.chemical_potential[atoms]),
             spin_multipoles=np.asarray(prediction.spin_multipoles[atoms]),
             converged=bool(prediction.report.converged[graph]),
             solver_steps=int(prediction.report.steps[graph]),
             responses={
-                name: np.asarray(values[atoms if LABELS[name].axis == "nodes" else graph])
+                name: np.asarray(values[atoms if QUANTITIES[name].axis == "nodes" else graph])
                 for name, values in {**prediction.responses, **further}.items()
             },
         )

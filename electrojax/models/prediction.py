@@ -22,18 +22,23 @@ class Prediction:
         density: the charge density.
         dipole: [G, 3] e·Å, Σ (q r + μ): about the origin, so meaningful for neutral open systems
             and, with the same origin as the label, for charged ones; never for periodic ones.
-        polarization: [G, 3] e·Å, P = −∂E/∂(external field): the dipole of the whole cell. In open
-            directions it is the dipole; along periodic ones it is known up to multiples of e times
-            the lattice vectors (for formal charges that are whole numbers).
+        polarization: [G, 3] e·Å, P of the density: the dipole of the whole cell. In open directions
+            it is the dipole; along periodic ones it is known up to multiples of e times the lattice
+            vectors (for formal charges that are whole numbers).
+        energy_polarization: [G, 3] e·Å, −∂E/∂(external field): P again, unless the solver is not
+            ``consistent``.
         fermi_level: [G] eV, μ = −∂E/∂Q; zero for kinds that define none. The potential is zero at
-            infinity (open), on the average over the cell (periodic), in the vacuum (slab).
+            infinity (open), on the average over the cell (periodic), in the vacuum (slab). Of a
+            solver that is not ``consistent``, the level at which its density is in equilibrium.
         chemical_potential: [N] eV, μ_i = −∂E/∂q_i in the same gauge: one number over atoms that
             exchange charge freely, such as those of a fragment; zero where ``fermi_level`` is.
         spin_multipoles: [N, M] electrons·Å^l, n_α − n_β: its charges sum to multiplicity − 1; zero
             for kinds without spin.
         report: how the charge solver ended.
         responses: by name, those that were asked for: born_charges [N, 3, 3] e,
-            Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V.
+            Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V, ∂P_a/∂E_b; of a solver
+            that is not ``consistent`` also energy_born_charges and energy_polarizability, the same
+            derivatives of energy_polarization.
         diagnostics: by name, what the charge solver was asked to say of its own map:
             ``legendre_gap`` [G] eV, ∂E/∂Q + μ, and those of
             :func:`electrojax.solvers.problems.diagnostics.diagnosed`.
@@ -46,6 +51,7 @@ class Prediction:
     density: ChargeDensity
     dipole: Array
     polarization: Array
+    energy_polarization: Array
     fermi_level: Array
     chemical_potential: Array
     spin_multipoles: Array

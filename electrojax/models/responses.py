@@ -1,8 +1,10 @@
-"""What a model's energy says of responses to a field: Born charges and polarisability.
+"""Responses to a field: Born charges and polarisability.
 
-Both are second derivatives of the energy at fixed external field, the density relaxed where the
-solver relaxes it: Z*_{i,ab} = −∂²E/∂E_a∂r_ib and α_ab = −∂²E/∂E_a∂E_b (X. Gonze and C. Lee, Phys.
-Rev. B 55, 10355 (1997)).
+They are derivatives of the polarisation at fixed external field, the density relaxed where the
+solver relaxes it: Z*_{i,ab} = ∂P_a/∂r_ib and α_ab = ∂P_a/∂E_b. Where P = −∂E/∂E_field they are
+second derivatives of the energy (X. Gonze and C. Lee, Phys. Rev. B 55, 10355 (1997)). Where the
+energy of a solver is not stationary in its density, P is that of the density, and the second
+derivatives of the energy, which are other numbers, have names of their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +13,20 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.density import ChargeDensity, dipole
+from electrojax.electrostatics.field import field_energy
 from electrojax.errors import ConfigError, DataError
 from electrojax.solvers.base import ChargeSolver
 from electrojax.system.quantities import RESPONSES
 from electrojax.system.types import Frame, System
-from electrojax.typing import Array
+from electrojax.typing import Array, replace
 
 if TYPE_CHECKING:
     from electrojax.models.potential import Potential
+
+
+OF_ENERGY = "energy_"
+"""Before the names of second derivatives of an energy that the density does not minimise."""
 
 
 def born_charges(potential: "Potential", system: System) -> Array:
@@ -86,6 +94,53 @@ def field_responses(
     by_atom, by_field = jax.vmap(along, out_axes=1)(jnp.eye(3, dtype=field.dtype))
     found = {"born_charges": -by_atom, "polarizability": -by_field}
     return {name: found[name] for name in names}
+
+
+def moment_responses(
+    moment: Callable[[Array, Array], Array], positions: Array, field: Array, names: Sequence[str]
+) -> dict[str, Array]:
+    """Returns the responses asked for, by differentiating the polarisation itself.
+
+    Args:
+        moment: maps positions [N, 3] and external fields [G, 3] to the polarisation [G, 3] e·Å.
+        positions: [N, 3] Å.
+        field: [G, 3] V/Å.
+        names: any of RESPONSES.
+
+    Returns:
+        As :func:`field_responses`.
+    """
+    if not names:
+        return {}
+    _, pull = jax.vjp(moment, positions, field)
+    units = jnp.eye(3, dtype=field.dtype)
+
+    def of(direction: Array) -> tuple[Array, Array]:
+        slopes: tuple[Array, Array] = pull(jnp.broadcast_to(direction, field.shape))
+        return slopes
+
+    by_atom, by_field = jax.vmap(of, out_axes=1)(units)
+    found = {"born_charges": by_atom, "polarizability": by_field}
+    return {name: found[name] for name in names}
+
+
+def density_polarization(density: ChargeDensity, system: System, cutoff: float) -> Array:
+    """Returns the polarisation of a density [G, 3] e·Å, with the density as it is.
+
+    P = −∂⟨p, v(E)⟩/∂E of the energy in the field of :mod:`electrojax.electrostatics.field`.
+
+    Args:
+        density: the charges.
+        system: the batch.
+        cutoff: Å, of its edges, along which charge flows in periodic directions.
+    """
+    if system.boundary == "open":
+        return dipole(density, system)
+
+    def energy(field: Array) -> Array:
+        return jnp.sum(field_energy(density, replace(system, external_field=field), cutoff))
+
+    return -jax.grad(energy)(jnp.asarray(system.external_field))
 
 
 def labelled_responses(solver: ChargeSolver, frames: Sequence[Frame]) -> tuple[str, ...]:

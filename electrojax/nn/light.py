@@ -23,12 +23,12 @@ class Light(nn.Module):
 
     num_species: int = runtime(1, "number of chemical elements")
     average_neighbors: float = runtime(1.0, "mean number of edges that end at an atom")
-    cutoff: float = option(5.0, "radius of the atomic environment in Å", positive=True)
-    channels: int = option(32, "channels per degree l", positive=True)
+    cutoff: float = option(5.0, "radius of the atomic environment in Å", minimum=0.1, maximum=100)
+    channels: int = option(32, "channels per degree l", positive=True, maximum=4096)
     l_max: int = option(1, "largest degree of the features", minimum=0, maximum=4)
-    layers: int = option(2, "message-passing layers", positive=True)
-    bessel: int = option(8, "number of radial Bessel functions", positive=True)
-    cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3)
+    layers: int = option(2, "message-passing layers", positive=True, maximum=100)
+    bessel: int = option(8, "number of radial Bessel functions", positive=True, maximum=1000)
+    cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3, maximum=100)
     states: tuple[str, ...] = option(
         (), "of the structure, embedded in every atom: total_charge, multiplicity"
     )

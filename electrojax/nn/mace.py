@@ -42,22 +42,26 @@ class Mace(nn.Module):
 
     num_species: int = runtime(1, "number of chemical elements")
     average_neighbors: float = runtime(1.0, "mean number of edges that end at an atom")
-    cutoff: float = option(5.0, "radius of the atomic environment in Å", positive=True)
-    channels: int = option(64, "channels per degree l", positive=True)
+    cutoff: float = option(5.0, "radius of the atomic environment in Å", minimum=0.1, maximum=100)
+    channels: int = option(64, "channels per degree l", positive=True, maximum=4096)
     l_max: int = option(2, "largest degree of the edge harmonics", minimum=0, maximum=4)
     hidden_l_max: int = option(1, "largest degree of the node features", minimum=0, maximum=4)
-    layers: int = option(2, "message-passing layers", positive=True)
-    correlation: int = option(3, "polynomial degree of a layer's many-body features", minimum=1)
-    bessel: int = option(8, "number of radial functions", positive=True)
+    layers: int = option(2, "message-passing layers", positive=True, maximum=100)
+    correlation: int = option(
+        3, "polynomial degree of a layer's many-body features", minimum=1, maximum=8
+    )
+    bessel: int = option(8, "number of radial functions", positive=True, maximum=1000)
     radial_basis: str = option("bessel", "kind of the radial functions", choices=BASES)
     distance_transform: str = option(
         "none", "applied to lengths before the radial functions", choices=TRANSFORMS
     )
-    cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3)
+    cutoff_power: int = option(5, "power p of the polynomial cutoff", minimum=3, maximum=100)
     cutoff_on: str = option(
         "basis", "what the cutoff multiplies: radial basis or weights", choices=CUTOFF_PLACES
     )
-    radial_hidden: tuple[int, ...] = option((64, 64, 64), "hidden widths of the radial network")
+    radial_hidden: tuple[int, ...] = option(
+        (64, 64, 64), "hidden widths of the radial network", positive=True, maximum=16_384
+    )
     residual: str = option("later", "layers with a residual connection", choices=RESIDUALS)
     normalization: str = option(
         "average", "messages are divided by: mean neighbours or own density", choices=NORMALIZATIONS

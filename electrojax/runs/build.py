@@ -21,6 +21,7 @@ from electrojax.errors import DataError, ElectrojaxError
 from electrojax.models.potential import Potential, assemble
 from electrojax.runs.inputs import check_embedded, plausibility_warnings, reading_warnings
 from electrojax.runs.labels import check_loss_labels, check_watched, trains_on, watches
+from electrojax.solvers.base import consistency_note
 from electrojax.system.batching import Sample, capacity_for, collate
 from electrojax.system.quantities import DIAGNOSTICS, LABELS, RESPONSES
 from electrojax.system.types import Frame, Statistics
@@ -89,7 +90,7 @@ def build_job(run: LoadedRun) -> Job:
     run.require_data_files()
     _require_loggers(run)
     configure_precision(run.config.run.precision)
-    warnings: list[str] = []
+    warnings = run.changed_defaults()
     files = _read_files(run)
     frames = _splits(run, files)
     training_file = files[run.config.data.train.path]
@@ -101,6 +102,8 @@ def build_job(run: LoadedRun) -> Job:
     asked = [name for name in RESPONSES if trains_on(run, name) or watches(run, name)]
     potential = potential.responding(asked)
     potential = potential.diagnosing([name for name in DIAGNOSTICS if trains_on(run, name)])
+    kind = run.config.model.solver.kind
+    warnings += filter(None, [consistency_note(potential.network.solver, kind)])
     _check_against_model(run, frames, potential)
     terms = [name for name in LABELS if trains_on(run, name)]
     warnings += reading_warnings(files, potential, terms) + plausibility_warnings(frames)

@@ -11,17 +11,18 @@ import numpy as np
 
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
-from electrojax.data.extxyz import unread_names, write_frames
+from electrojax.data.extxyz import write_frames
 from electrojax.data.hdf5 import is_hdf5, write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
-from electrojax.data.reader import parse_keys, read_frames
-from electrojax.errors import DataError, listed
+from electrojax.data.reader import other_names, parse_keys, read_frames
+from electrojax.errors import ConvergenceError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
 from electrojax.runs.inputs import check_embedded, reading_warnings
 from electrojax.runs.train import save_parity_plots
+from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
 from electrojax.system.types import Frame
 from electrojax.training.evaluation import evaluate
@@ -78,6 +79,7 @@ def evaluate_file(
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
             is one of those read; nothing is written then.
+        ConvergenceError: if a prediction is not finite; nothing is written either.
     """
     source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
@@ -115,6 +117,7 @@ def evaluate_frames(
 
     Raises:
         DataError: for a structure that the model cannot evaluate.
+        ConvergenceError: if a prediction is not finite.
     """
     for frame in frames:
         model.check(frame)
@@ -126,7 +129,18 @@ def evaluate_frames(
         loader = Loader(samples, plan, model.dtype, 0, shuffle=False)
         step = make_eval_step(model.apply)
         metrics, predictions = evaluate(step, model.params, loader, model.provides)
+    _require_numbers(frames, predictions)
     return Evaluation(model, metrics, predictions, [sample.labels for sample in samples])
+
+
+def _require_numbers(frames: Sequence[Frame], predictions: Sequence[StructurePrediction]) -> None:
+    """Raises a ConvergenceError for energies or forces that are not numbers."""
+    for frame, prediction in zip(frames, predictions):
+        if not (np.isfinite(prediction.energy) and np.all(np.isfinite(prediction.forces))):
+            raise ConvergenceError(
+                f"{frame.source}: the predicted energy or forces are not finite; "
+                "the model's parameters are too large for its precision, or were not trained"
+            )
 
 
 def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> None:
@@ -142,13 +156,14 @@ def _refuse_input(option: str, target: Path | None, sources: Sequence[Path]) -> 
 def _nothing_to_compare(path: Path, keys: Mapping[str, str]) -> str:
     """Says that energies and forces have no labels, and by which names they may be there."""
     missing = f"no {' or '.join(COMPARED)} in {path.name} to compare"
-    if is_hdf5(path):
+    found = other_names(path, keys)
+    if is_hdf5(path) and not found:
         return missing
-    names = [name for name in unread_names(path, keys) if not name.startswith("electrojax_")]
+    names = [name for name in found if not name.startswith("electrojax_")]
     likely = {
-        label: min(found, key=len)
+        label: min(near, key=len)
         for label in COMPARED
-        if (found := [name for name in names if label in name.lower()])
+        if (near := [name for name in names if label in name.lower()])
     }
     options = " ".join(f"--key {label}={name}" for label, name in likely.items())
     hint = f"; name them with {options}" if options else ""
@@ -174,9 +189,7 @@ def predicted_atoms(model: Potential, frame: Frame, prediction: StructurePredict
     Labels have their default names (``REF_energy`` ...); predictions are ``electrojax_energy`` (eV,
     atomic energies included), ``electrojax_forces`` and so on.
     """
-    from ase import Atoms
-
-    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    atoms = atoms_from_frame(frame)
     # A charge of zero is written too: models that condition on it refuse a file without it.
     atoms.info.update(total_charge=frame.total_charge, multiplicity=frame.multiplicity)
     for name, row in INPUTS.items():
@@ -195,6 +208,7 @@ def predictions_by_name(
 ) -> Mapping[str, Any]:
     """Returns what a model predicts for a frame, by name, in eV, Å and e.
 
+    ``energy_polarization`` is −∂E/∂(external field), where it is not the polarisation.
     ``chemical_potential`` is −∂E/∂q of each atom in eV, and ``spin_multipoles`` n_α − n_β in
     electrons·Å^l, of solvers that know them.
     """
@@ -205,6 +219,8 @@ def predictions_by_name(
         if name in model.provides and frame.boundary in QUANTITIES[name].boundaries
     }
     found["energy"] = prediction.energy + atomic
+    if "polarization" in found and not model.network.solver.consistent:
+        found["energy_polarization"] = prediction.energy_polarization
     if "fermi_level" in model.provides:
         found["chemical_potential"] = prediction.chemical_potential
     if model.network.solver.has_spin:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from electrojax.config.resolve import resolved_yaml
 from electrojax.config.schema import RunConfig
 from electrojax.data.datasets import resolve_source
 from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.files import first_line, read_mapping, write_whole
 from electrojax.locking import LOCK, lock_folder
+from electrojax.models.former import completed
 from electrojax.runs.build import Job
 from electrojax.runs.check import coulomb_sums
 
@@ -80,7 +84,7 @@ def _make(folder: Path) -> bool:
 def _prepare(job: Job) -> bool:
     """Writes configuration and environment; returns whether a run was there already."""
     folder, now = job.folder, environment(job)
-    existed = (folder / "resolved.yaml").exists()
+    existed = os.path.lexists(folder / "resolved.yaml")
     if existed:
         _check_same(job, folder)
         check_same_data(now["data"], folder / "environment.json")
@@ -102,23 +106,32 @@ def environment(job: Job) -> dict[str, Any]:
 
 def _check_same(job: Job, folder: Path) -> None:
     """A resumed run must be the same run, epochs apart."""
-    import yaml
-
-    old = yaml.safe_load((folder / "resolved.yaml").read_text())
+    path = folder / "resolved.yaml"
+    old = read_mapping(path)
     new = yaml.safe_load(resolved_yaml(job.run.config))
-    for plain in (old, new):
-        for key in ("checkpoint", "max_unconverged"):
-            plain["train"].pop(key, None)
-        plain["run"] = {key: plain["run"][key] for key in ("seed", "precision")}
-        plain.pop("loggers", None)
-        for stage in plain["train"]["stages"]:
-            stage.pop("epochs", None)
-    for section in new:
-        if old.get(section) != new[section]:
+    try:
+        before = {**_what_decides(old), "model": completed(old["model"])}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: is damaged (holds no training run: {first_line(error)}); "
+            "choose another run.name"
+        ) from error
+    for section, value in _what_decides(new).items():
+        if before.get(section) != value:
             raise DataError(
                 f"{folder}: was run with another `{section}` section (its resolved.yaml tells); "
                 "resume with the same configuration, or choose another run.name"
             )
+
+
+def _what_decides(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a configuration without what a resumed run may change."""
+    train = {k: v for k, v in plain["train"].items() if k not in ("checkpoint", "max_unconverged")}
+    train["stages"] = [
+        {key: value for key, value in stage.items() if key != "epochs"} for stage in train["stages"]
+    ]
+    run = {key: plain["run"][key] for key in ("seed", "precision")}
+    return {k: v for k, v in {**plain, "train": train, "run": run}.items() if k != "loggers"}
 
 
 def check_same_data(
@@ -128,16 +141,17 @@ def check_same_data(
 
     Args:
         now: SHA-256 by path.
-        path: the run's environment.json.
+        path: the run's environment.json; where there is none, nothing was trained.
         otherwise: what else can be done, for the error.
 
     Raises:
-        DataError: a file is another one.
+        DataError: a file is another one, or environment.json is damaged.
     """
-    try:
-        before = json.loads(path.read_text())["data"]
-    except (OSError, ValueError, KeyError):
-        return  # from a run that was killed before it was written: nothing was trained
+    if not os.path.lexists(path):
+        return
+    before = read_mapping(path).get("data")
+    if not isinstance(before, dict) or not all(isinstance(v, str) for v in before.values()):
+        raise DataError(f"{path}: is damaged (data: needed a SHA-256 by file); {otherwise}")
     changed = [p for p, digest in now.items() if digest not in before.values()]
     if changed:
         raise DataError(

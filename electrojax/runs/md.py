@@ -17,6 +17,9 @@ from electrojax.analysis.thermo import thermo_plot
 from electrojax.config.document import dump_document
 from electrojax.config.md import LoadedMd, MdConfig, NvtLangevin, NvtNoseHoover, load_md
 from electrojax.data.datasets import resolve_source
+from electrojax.data.hdf5 import is_hdf5
+from electrojax.data.reader import read_frame
+from electrojax.data.trajectories import PER_ATOM
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.interruption import StartUp
@@ -28,7 +31,7 @@ from electrojax.runs.folder import software
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
-from electrojax.simulation.inputs import frame_with_inputs
+from electrojax.simulation.inputs import frame_with_inputs, refuse_constraints
 from electrojax.simulation.integrators import (
     Integrator,
     Langevin,
@@ -36,16 +39,26 @@ from electrojax.simulation.integrators import (
     NoseHoover,
     VelocityVerlet,
 )
-from electrojax.simulation.motion import conserved_modes, maxwell_boltzmann, without_modes
+from electrojax.simulation.motion import (
+    carried_energy,
+    conserved_modes,
+    maxwell_boltzmann,
+    with_temperature,
+    without_modes,
+)
 from electrojax.simulation.progress import Progress
 from electrojax.simulation.run import Job, simulate
 from electrojax.simulation.trajectory import Structure
+from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.types import Frame
 from electrojax.typing import Reporter
 
 RESUME = ("auto", "never")
 MAY_CHANGE = ("run", "steps", "checkpoint_every", "stop")
 """Keys that a resumed run may give other values."""
+
+NO_DRIFT = 1e-9
+"""Share of the kinetic energy; a rigid motion with less is a rounding error of a file."""
 
 
 def run_md(
@@ -165,8 +178,7 @@ def build_md(loaded: LoadedMd, plugins: Sequence[type | str] = ()) -> tuple[Job,
     frame = _located(loaded, "start", lambda: _frame(config, model, atoms, warnings))
     moving = _located(loaded, "start", lambda: moving_system(model, frame, config.neighbors.skin))
     masses = np.asarray(atoms.get_masses(), dtype=np.float64)
-    modes, freedom = _freedom(loaded, frame, masses)
-    velocities = without_modes(_velocities(loaded, atoms, masses), masses, modes)
+    velocities, freedom = _first_velocities(loaded, atoms, frame, masses, warnings)
     integrator = _integrator(config, masses, freedom)
     chain = config.ensemble.chain if isinstance(config.ensemble, NvtNoseHoover) else 0
     job = Job(
@@ -207,13 +219,28 @@ def _located(loaded: LoadedMd, key: str, make: Any) -> Any:
 
 
 def _start(loaded: LoadedMd) -> Any:
+    """The start frame as ase.Atoms.
+
+    Raises:
+        ConfigError: if it is not there, or has constraints, which the dynamics would not keep.
+    """
+    path = resolve_source(loaded.config.start)
+    if not path.is_file():
+        raise loaded.provenance.error("start", f"no such file: {path}")
+    atoms = _read_start(loaded, path)
+    source = f"{path.name} frame {loaded.config.frame}"
+    _located(loaded, "start", lambda: refuse_constraints(atoms, source, "md"))
+    return atoms
+
+
+def _read_start(loaded: LoadedMd, path: Path) -> Any:
     import ase.io
 
     config = loaded.config
-    path = resolve_source(config.start)
-    if not path.is_file():
-        raise loaded.provenance.error("start", f"no such file: {path}")
     try:
+        if is_hdf5(path):
+            frame = _located(loaded, "start", lambda: read_frame(path, config.frame))
+            return atoms_from_frame(frame)
         return ase.io.read(path, index=config.frame)
     except (IndexError, StopIteration):
         message = f"{path.name} has no frame {config.frame}; frames are counted from 0"
@@ -235,32 +262,79 @@ def _frame(config: MdConfig, model: Potential, atoms: Any, warnings: list[str]) 
     return frame
 
 
-def _freedom(loaded: LoadedMd, frame: Frame, masses: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rigid motions to take out of the first velocities, and the degrees that carry heat."""
-    field, open_ = bool(np.any(frame.external_field)), frame.boundary == "open"
-    noisy = isinstance(loaded.config.ensemble, NvtLangevin)
-    translations = noisy or not (field and abs(frame.total_charge) > 1e-9)
-    rotations = open_ and not field and not noisy
-    modes = conserved_modes(frame.positions, masses, translations, rotations)
-    # Noise drives the centre of mass too, so there every direction carries heat.
-    freedom = 3 * len(masses) - (0 if noisy else modes.shape[1])
+def _first_velocities(
+    loaded: LoadedMd, atoms: Any, frame: Frame, masses: np.ndarray, warnings: list[str]
+) -> tuple[np.ndarray, int]:
+    """The first velocities [N, 3], and the degrees of freedom that carry heat.
+
+    Motions that the dynamics conserves carry none where the velocities are without them. Noise
+    drives every direction.
+    """
+    config = loaded.config
+    noisy = isinstance(config.ensemble, NvtLangevin)
+    modes, conserved = _rigid_motions(frame, masses, noisy)
+    velocities, temperature = _given_or_drawn(loaded, atoms, masses)
+    drawn = temperature is not None
+    remove = drawn and not noisy if config.remove_drift is None else config.remove_drift
+    if remove:
+        chosen = modes if config.remove_drift else {name: modes[name] for name in conserved}
+        for rigid in chosen.values():
+            velocities = without_modes(velocities, masses, rigid)
+    carried = {name: carried_energy(velocities, masses, modes[name]) for name in conserved}
+    least = NO_DRIFT * 0.5 * float(np.sum(masses[:, None] * velocities**2))
+    moving = {name: energy for name, energy in carried.items() if energy > least}
+    freedom = 3 * len(masses) - sum(modes[n].shape[1] for n in carried if n not in moving)
     if freedom < 1:
         message = f"{frame.source} has no motion besides the conserved ones; needed more atoms"
         raise loaded.provenance.error("start", message)
-    return modes, freedom
+    if temperature is not None:
+        return with_temperature(velocities, masses, temperature * units.kB, freedom), freedom
+    _check_heat(loaded, velocities, frame)
+    if moving and config.remove_drift is None:
+        told = " and ".join(f"{energy:.3g} eV of {name}" for name, energy in moving.items())
+        warnings.append(
+            f"the velocities of {frame.source} keep {told}; remove_drift: true takes it out"
+        )
+    return velocities, freedom
 
 
-def _velocities(loaded: LoadedMd, atoms: Any, masses: np.ndarray) -> np.ndarray:
+def _rigid_motions(
+    frame: Frame, masses: np.ndarray, noisy: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Rigid motions that can be removed, and which of them the dynamics conserves."""
+    field, open_ = bool(np.any(frame.external_field)), frame.boundary == "open"
+    modes = {"translation": conserved_modes(frame.positions, masses, True, False)}
+    if open_:
+        modes["rotation"] = conserved_modes(frame.positions, masses, False, True)
+    if noisy:
+        return modes, []
+    kept = {"translation": not (field and abs(frame.total_charge) > 1e-9), "rotation": not field}
+    return modes, [name for name in modes if kept[name]]
+
+
+def _given_or_drawn(
+    loaded: LoadedMd, atoms: Any, masses: np.ndarray
+) -> tuple[np.ndarray, float | None]:
+    """Velocities of the start frame, or drawn ones and their temperature in K."""
     config = loaded.config
     temperature = config.initial_temperature
     if temperature is None and "momenta" in atoms.arrays:
-        return np.asarray(atoms.get_velocities(), dtype=np.float64)
+        return np.asarray(atoms.get_velocities(), dtype=np.float64), None
     if temperature is None:
         temperature = getattr(config.ensemble, "temperature", None)
     if temperature is None:
         message = "is required: the ensemble has no temperature and the start frame no velocities"
         raise loaded.provenance.error("initial_temperature", message)
-    return maxwell_boltzmann(masses, temperature * units.kB, config.seed)
+    return maxwell_boltzmann(masses, temperature * units.kB, config.seed), temperature
+
+
+def _check_heat(loaded: LoadedMd, velocities: np.ndarray, frame: Frame) -> None:
+    if isinstance(loaded.config.ensemble, NvtNoseHoover) and not np.any(velocities):
+        message = (
+            f"is required: the atoms of {frame.source} are at rest, and a Nosé–Hoover chain cannot "
+            "heat them"
+        )
+        raise loaded.provenance.error("initial_temperature", message)
 
 
 def _integrator(config: MdConfig, masses: np.ndarray, freedom: int) -> Integrator:
@@ -295,7 +369,16 @@ def _structure(frame: Frame, masses: np.ndarray, model: Potential) -> Structure:
     }
     if np.any(frame.external_field):
         info["external_field"] = np.asarray(frame.external_field)
-    return Structure(frame.numbers, masses, frame.cell, frame.pbc, info)
+    if frame.charge_control:
+        info["charge_control"] = frame.charge_control
+    if frame.reservoir_level is not None:
+        info["fermi_level"] = frame.reservoir_level
+    arrays = {
+        name: np.asarray(getattr(frame, name))
+        for name in PER_ATOM
+        if getattr(frame, name) is not None
+    }
+    return Structure(frame.numbers, masses, frame.cell, frame.pbc, info, arrays)
 
 
 def _quantities(config: MdConfig, frame: Frame, warnings: list[str]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from electrojax.models.bundle import load
 from electrojax.models.inputs import INPUTS
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
-from electrojax.simulation.inputs import frame_with_inputs
+from electrojax.simulation.forces import in_precision
+from electrojax.simulation.inputs import frame_with_inputs, refuse_unknown
 from electrojax.system.types import Frame
 
 
@@ -36,12 +37,17 @@ class Calculator(AseCalculator):
         total_charge: e; ``atoms.info["total_charge"]`` where not given.
         multiplicity: 2S + 1, likewise.
         external_field: [3] V/Å, likewise.
+        precision: ``float32`` or ``float64`` to compute in; the model's own where not given.
+        atoms: an ``ase.Atoms`` to attach the calculator to.
 
     Raises:
+        TypeError: for an option that does not exist.
+        ConfigError: for another precision.
         DataError: on calculation, if the model cannot evaluate the atoms, needs an input that is
             given nowhere, or an argument contradicts ``atoms.info``.
     """
 
+    default_parameters: ClassVar[dict[str, Any]] = dict.fromkeys(INPUTS)
     implemented_properties: ClassVar[list[str]] = [
         "energy",
         "free_energy",
@@ -59,13 +65,35 @@ class Calculator(AseCalculator):
         total_charge: float | None = None,
         multiplicity: float | None = None,
         external_field: Any = None,
-        **options: Any,
+        precision: str | None = None,
+        atoms: Any = None,
+        **unknown: Any,
     ) -> None:
-        super().__init__(**options)
-        self.model = model if isinstance(model, Potential) else load(model)
-        self._given = dict(zip(INPUTS, (total_charge, multiplicity, external_field)))
+        refuse_unknown("Calculator", unknown, (*INPUTS, "precision", "atoms"))
+        super().__init__(atoms=atoms)
+        loaded = model if isinstance(model, Potential) else load(model)
+        self.model = in_precision(loaded, precision)
+        self.set(**dict(zip(INPUTS, (total_charge, multiplicity, external_field))))
         self._inputs: tuple[Any, ...] = ()
         self._planned: _Planned | None = None
+
+    def set(self, **inputs: Any) -> dict[str, Any]:
+        """Gives inputs other values; None leaves one to ``atoms.info``.
+
+        Args:
+            inputs: ``total_charge``, ``multiplicity`` or ``external_field``.
+
+        Returns:
+            Those that have changed.
+
+        Raises:
+            TypeError: for anything else.
+        """
+        refuse_unknown("Calculator.set", inputs, INPUTS)
+        changed: dict[str, Any] = super().set(**inputs)
+        if changed:
+            self.reset()
+        return changed
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
         """Returns what has changed since the last calculation, the inputs in info included."""
@@ -80,7 +108,7 @@ class Calculator(AseCalculator):
     ) -> None:
         """Computes every result for the atoms."""
         super().calculate(atoms, list(properties), list(system_changes))
-        frame = frame_with_inputs(self.model, self.atoms, self._given)
+        frame = frame_with_inputs(self.model, self.atoms, self.parameters)
         self._inputs = _inputs(self.atoms)
         if self._planned is None or not self._planned.serves(frame):
             self._planned = _Planned(self.model.tuned([frame]), frame)

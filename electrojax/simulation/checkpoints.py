@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 
 from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.files import DAMAGE, first_line, read_arrays, write_whole
 from electrojax.simulation.engine import Engine, State
 from electrojax.simulation.integrators import Motion
 
@@ -105,20 +104,29 @@ class CheckpointFolder:
 
 
 def _read(path: Path) -> Checkpoint:
+    hint = "delete it to resume from the checkpoint before"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(path)
         manifest = json.loads(arrays.pop(MANIFEST).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path}: is damaged ({error}); delete it to resume from the checkpoint before"
-        ) from error
+        if manifest["format"] == FORMAT:
+            _check_counts(manifest)
+    except DataError as error:
+        raise DataError(f"{error}; {hint}") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: is damaged ({first_line(error)}); {hint}") from error
     if manifest.get("format") != FORMAT:
         raise DataError(
             f"{path}: checkpoint format {manifest.get('format')}, this version reads {FORMAT}; "
             "resume with the electrojax version that wrote it"
         )
     return Checkpoint(arrays, manifest)
+
+
+def _check_counts(manifest: dict[str, Any]) -> None:
+    """Raises a ValueError unless the step and the capacity are counts."""
+    counts = (manifest["step"], *manifest["capacity"])
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError("its step or capacity is no count")
 
 
 def remove_stale(folder: Path) -> None:

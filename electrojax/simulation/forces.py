@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from electrojax.errors import ConfigError
 from electrojax.models.network import Params, PotentialNetwork, predict_system
 from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
-from electrojax.simulation.neighbors import Edges, ListPlan, NeighborList, build, plan_for
+from electrojax.simulation.neighbors import ListPlan, NeighborList, build, plan_for
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame, System
@@ -72,15 +73,12 @@ class MovingSystem:
         network: the model's Flax module.
         precision: the model's.
         plan: of the neighbour list, without capacities.
-        unwrapped: hand the model positions as they are, not those in the cell: in a field along a
-            periodic direction an ion that crosses the cell has gained energy.
     """
 
     system: System
     network: PotentialNetwork = static()
     precision: str = static()
     plan: ListPlan = static()
-    unwrapped: bool = static(False)
 
     def allocate(self, positions: ArrayLike, spare: float = 1.3) -> NeighborList:
         """Returns a list with room for what these positions need and some spare (on the host).
@@ -102,27 +100,21 @@ class MovingSystem:
         """Returns the model's input at positions [N, 3] Å, and what it needed of the capacities."""
         edges = neighbors.within_cutoff(positions)
         pairs = neighbors.pairs_within_cutoff(positions)
-        given = positions if self.unwrapped else neighbors.wrapped(positions)
         system = replace(
             self.system,
-            positions=given.astype(self.precision),
+            positions=neighbors.wrapped(positions).astype(self.precision),
+            images=neighbors.wrap,
+            origin=neighbors.origin[None].astype(self.precision),
             senders=edges.senders,
             receivers=edges.receivers,
-            shifts=self._shifts(edges, neighbors),
+            shifts=edges.shifts,
             edge_mask=edges.receivers < len(positions),
             pair_senders=pairs.senders,
             pair_receivers=pairs.receivers,
-            pair_shifts=self._shifts(pairs, neighbors),
+            pair_shifts=pairs.shifts,
             pair_mask=pairs.receivers < len(positions),
         )
         return system, neighbors.met(edges.count, pairs.count)
-
-    def _shifts(self, edges: Edges, neighbors: NeighborList) -> Array:
-        """Cell shifts [E, 3] that go with the positions handed to the model."""
-        if not self.unwrapped:
-            return edges.shifts
-        wrap = neighbors.wrap
-        return edges.shifts + wrap[edges.senders] - wrap[edges.receivers]
 
     def evaluate(
         self,
@@ -165,13 +157,9 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
         if not f.metadata.get("static")
     }
     system = replace(sample.system, **arrays)
-    # A charge in a field has an energy that depends on the origin; elsewhere a centred structure
-    # keeps float32 coordinates short.
-    centred = frame.boundary == "open" and not np.any(frame.external_field)
     reach = model.coulomb_plan(frame).pair_cutoff
-    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, centred, reach)
-    unwrapped = frame.boundary != "open" and bool(np.any(frame.external_field))
-    return MovingSystem(system, model.network, model.precision, plan, unwrapped)
+    plan = plan_for(frame.cell, frame.pbc, model.cutoff, skin, reach)
+    return MovingSystem(system, model.network, model.precision, plan)
 
 
 def guess_from(last: Evaluation | None, warm_start: WarmStart, dtype: str) -> ChargeGuess | None:
@@ -206,7 +194,6 @@ def evaluation_of(
 ) -> Evaluation:
     """Returns a prediction for one structure in the precision of the integration."""
     dtype = neighbors.reference.dtype
-    charges = prediction.charges.astype(dtype)
     now = (prediction.density.multipoles, prediction.fermi_level)
     if last is None:
         multipoles, level = (jnp.stack([x] * _MOST) for x in now)
@@ -217,8 +204,8 @@ def evaluation_of(
     return Evaluation(
         forces=prediction.forces.astype(dtype),
         energies={name: value[0].astype(dtype) for name, value in prediction.energies.items()},
-        charges=charges,
-        dipole=prediction.dipole[0].astype(dtype) + jnp.sum(charges) * neighbors.origin,
+        charges=prediction.charges.astype(dtype),
+        dipole=prediction.dipole[0].astype(dtype),
         solver_steps=prediction.report.steps[0],
         converged=prediction.report.converged[0],
         multipoles=multipoles,
@@ -228,9 +215,15 @@ def evaluation_of(
 
 
 def in_precision(model: Potential, precision: str | None) -> Potential:
-    """Returns a model that computes in another precision; None keeps its own."""
+    """Returns a model that computes in another precision; None keeps its own.
+
+    Raises:
+        ConfigError: for a precision that does not exist.
+    """
     if precision is None or precision == model.precision:
         return model
+    if precision not in REMEMBERED:
+        raise ConfigError(f'precision "{precision}" does not exist; choose float32 or float64')
     params = jax.tree.map(lambda p: np.asarray(p).astype(precision), model.params)
     return dataclasses.replace(model, precision=precision, params=params)
 

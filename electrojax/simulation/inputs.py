@@ -1,7 +1,8 @@
 """Total charge, multiplicity and external field of a structure: given, never assumed."""
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,34 @@ from electrojax.models.inputs import refuse_misnamed, required_inputs
 from electrojax.models.potential import Potential
 from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.types import Frame
+
+
+def refuse_unknown(function: str, options: Iterable[str], known: Sequence[str]) -> None:
+    """Refuses options that a function does not know, as Python refuses them, with a near name.
+
+    Raises:
+        TypeError: naming the first.
+    """
+    for name in options:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
+
+
+def refuse_constraints(atoms: Any, source: str, what: str) -> None:
+    """Refuses atoms with constraints that a dynamics would not keep.
+
+    Raises:
+        DataError: naming them.
+    """
+    if constraints := getattr(atoms, "constraints", None):
+        names = ", ".join(sorted({type(c).__name__ for c in constraints}))
+        raise DataError(
+            f"{source} has constraints ({names}), which {what} does not keep: every atom would "
+            "move; remove them (move_mask in extxyz, atoms.set_constraint() in ASE)"
+        )
 
 
 def frame_with_inputs(

@@ -9,9 +9,16 @@ import numpy as np
 from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
 from electrojax.simulation.forces import MovingSystem, moving_system
-from electrojax.simulation.inputs import frame_with_inputs
+from electrojax.simulation.inputs import (
+    frame_with_inputs,
+    refuse_constraints,
+    refuse_unknown,
+)
 from electrojax.simulation.neighbors import NeighborList
 from electrojax.typing import Array
+
+HANDED_ON = ("kT",)
+"""Options of jax-md's integrators that they hand on to the energy function, which ignores them."""
 
 
 class NeighborFunctions(NamedTuple):
@@ -79,18 +86,20 @@ def force_field(
 
     Raises:
         DataError: if the model cannot evaluate these atoms, or needs a charge that is not given,
-            or an argument contradicts ``atoms.info``.
+            or an argument contradicts ``atoms.info``, or the atoms have constraints.
     """
     inputs = {
         "total_charge": total_charge,
         "multiplicity": multiplicity,
         "external_field": external_field,
     }
+    refuse_constraints(atoms, "atoms", "jax-md's dynamics")
     moving = moving_system(model, frame_with_inputs(model, atoms, inputs), skin)
     params = jax.tree.map(np.asarray, model.params)
 
     def energy(positions: Array, neighbor: NeighborList, **unused: Any) -> Array:
         """Returns the energy in eV; NaN, never a wrong number, where the list has overflowed."""
+        refuse_unknown("energy", unused, HANDED_ON)
         where = jax.lax.stop_gradient(positions.astype(neighbor.reference.dtype))
         # jax-md's integrators move the atoms after the last update: checked again here.
         fresh = neighbor.refreshed(where)

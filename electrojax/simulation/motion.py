@@ -41,6 +41,29 @@ def without_modes(velocities: np.ndarray, masses: np.ndarray, modes: np.ndarray)
     return (weighted - modes @ (modes.T @ weighted)).reshape(-1, 3) / weight
 
 
+def carried_energy(velocities: np.ndarray, masses: np.ndarray, modes: np.ndarray) -> float:
+    """Returns the kinetic energy ½ Σ m v², in eV, that rigid motions carry."""
+    weighted = (np.sqrt(masses)[:, None] * velocities).ravel()
+    return float(0.5 * np.sum((modes.T @ weighted) ** 2))
+
+
+def with_temperature(
+    velocities: np.ndarray, masses: np.ndarray, thermal_energy: float, freedom: int
+) -> np.ndarray:
+    """Returns velocities scaled to 2K/N_f = k_B T, so that a first temperature is the one asked.
+
+    Args:
+        velocities: [N, 3] √(eV/amu).
+        masses: [N] amu.
+        thermal_energy: k_B T in eV.
+        freedom: N_f, degrees of freedom that carry heat.
+    """
+    kinetic = 0.5 * float(np.sum(masses[:, None] * velocities**2))
+    if kinetic == 0:
+        return velocities
+    return velocities * np.sqrt(0.5 * freedom * thermal_energy / kinetic)
+
+
 def maxwell_boltzmann(masses: np.ndarray, thermal_energy: float, seed: int) -> np.ndarray:
     """Returns velocities drawn from the Maxwell–Boltzmann distribution.
 

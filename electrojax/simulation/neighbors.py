@@ -34,7 +34,6 @@ class ListPlan:
             the skin.
         cell: rows are lattice vectors, Å; open axes are completed with unit vectors.
         pbc: which of them repeat.
-        centred: move the origin of an open structure to its centre.
         candidates: capacity for pairs within cutoff + skin.
         edges: capacity for pairs within the cutoff.
         pairs: plan of the Coulomb pairs, whose cutoff and cell are their own; None for a sum
@@ -45,7 +44,6 @@ class ListPlan:
     skin: float
     cell: tuple[Vector, Vector, Vector]
     pbc: tuple[bool, bool, bool]
-    centred: bool = False
     candidates: int = 1
     edges: int = 1
     pairs: "ListPlan | None" = None
@@ -100,7 +98,7 @@ class ListPlan:
 
 
 def plan_for(cell: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, skin: float,
-             centred: bool = False, pair_cutoff: float = 0.0) -> ListPlan:  # fmt: skip
+             pair_cutoff: float = 0.0) -> ListPlan:  # fmt: skip
     """Returns a plan without capacities for a cell [3, 3] Å whose open rows are not read.
 
     With a pair_cutoff in Å they are read: the Coulomb pairs of a slab repeat along all three.
@@ -108,7 +106,7 @@ def plan_for(cell: np.ndarray, pbc: tuple[bool, bool, bool], cutoff: float, skin
     rows = [tuple(float(x) for x in row) for row in complete_cell(cell, pbc)]
     pairs = plan_for(cell, (True,) * 3, pair_cutoff, skin) if pair_cutoff and any(pbc) else None
     return ListPlan(
-        float(cutoff), float(skin), tuple(rows), tuple(bool(p) for p in pbc), centred, pairs=pairs  # type: ignore[arg-type]
+        float(cutoff), float(skin), tuple(rows), tuple(bool(p) for p in pbc), pairs=pairs  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -177,7 +175,7 @@ class NeighborList:
         pairs: candidates for the Coulomb pairs; none where the plan has no such pairs.
         reference: [N, 3] Å, positions at the last rebuild.
         wrap: [N, 3] cells by which each atom is moved into the cell.
-        origin: [3] Å, subtracted from the positions of an open structure.
+        origin: [3] Å, the mean of the atoms along open axes, subtracted from the positions.
         needed: what was needed so far of each of the plan's capacities.
         did_buffer_overflow: whether something did not fit since the list was allocated.
         plan: reach, cell and capacities.
@@ -193,7 +191,7 @@ class NeighborList:
     plan: ListPlan = static()
 
     def wrapped(self, positions: Array) -> Array:
-        """Returns positions [N, 3] Å in the cell, or about the centre of an open structure.
+        """Returns positions [N, 3] Å in the cell, and about the mean along open axes.
 
         They move on continuously until the list is rebuilt.
         """
@@ -261,8 +259,10 @@ def build(positions: Array, plan: ListPlan, needed: Array | None = None) -> Neig
     dtype = positions.dtype
     cell = np.array(plan.cell)
     fractions = _product(positions, jnp.asarray(np.linalg.inv(cell), dtype))
-    wrap = jnp.floor(fractions).astype(jnp.int32) * jnp.asarray(np.array(plan.pbc, np.int32))
-    origin = jnp.mean(positions, axis=0) if plan.centred else jnp.zeros(3, dtype)
+    periodic = np.array(plan.pbc)
+    wrap = jnp.floor(fractions).astype(jnp.int32) * jnp.asarray(periodic.astype(np.int32))
+    mean = jnp.where(jnp.asarray(periodic), 0.0, jnp.mean(fractions, axis=0))
+    origin = _product(mean[None], jnp.asarray(cell, dtype))[0]
     inside = positions - _product(wrap.astype(dtype), jnp.asarray(cell, dtype)) - origin
     edges, count = _search(inside, plan)
     found = [count, jnp.zeros_like(count)]

@@ -14,9 +14,11 @@ from ase import units
 
 from electrojax.errors import ConvergenceError, DataError
 from electrojax.interruption import Interruption
+from electrojax.models.potential import Potential
 from electrojax.simulation.appending import GrowingFile
 from electrojax.simulation.checkpoints import Checkpoint, CheckpointFolder
 from electrojax.simulation.engine import Engine, State, Status
+from electrojax.simulation.forces import Evaluation
 from electrojax.simulation.integrators import Motion
 from electrojax.simulation.progress import Progress
 from electrojax.simulation.trajectory import (
@@ -277,6 +279,7 @@ def observe(job: Job, state: State) -> tuple[dict[str, Any], Snapshot]:
         "total": energy + kinetic,
         "conserved": energy + kinetic + extra,
         **{f"energy/{name}": value for name, value in terms.items()},
+        **_charge_and_level(engine.model, evaluation),
         "scf/steps": int(evaluation.solver_steps),
         "scf/converged": bool(evaluation.converged),
     }
@@ -295,6 +298,16 @@ def observe(job: Job, state: State) -> tuple[dict[str, Any], Snapshot]:
         line["dipole"] = [float(x) for x in evaluation.dipole]
         values["dipole"] = evaluation.dipole
     return line, Snapshot(step, step * job.timestep, values)
+
+
+def _charge_and_level(model: Potential, evaluation: Evaluation) -> dict[str, float]:
+    """The charge in e and the Fermi level in eV, of kinds that define them."""
+    found = {}
+    if "charges" in model.provides:
+        found["charge"] = float(np.sum(evaluation.charges))
+    if "fermi_level" in model.provides:
+        found["fermi_level"] = float(evaluation.fermi_level[0, 0])
+    return found
 
 
 def _finite(value: Any) -> bool:

@@ -1,7 +1,6 @@
 """Trajectories as extxyz and HDF5, of which a reader never meets half a frame."""
 
 import dataclasses
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from electrojax.data.conversion import frame_text
+from electrojax.data.trajectories import FORMAT
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
+from electrojax.journal import JournaledFile
 from electrojax.simulation.appending import GrowingFile
-from electrojax.simulation.journal import JournaledFile
 
 UNITS = {
     "positions": "Å",
@@ -27,8 +28,6 @@ UNITS = {
 }
 """Quantities that a trajectory may hold, with their units in HDF5."""
 
-FORMAT = "electrojax trajectory 1"
-
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
@@ -39,7 +38,9 @@ class Structure:
         masses: [N] amu.
         cell: [3, 3] Å.
         pbc: which lattice vectors repeat.
-        info: total charge (e), multiplicity and external field (V/Å).
+        info: total charge (e), multiplicity, external field (V/Å), and where the structure has
+            them charge control and Fermi level (eV).
+        arrays: [N] formal charges (e) and fragments, where the structure has them.
     """
 
     numbers: np.ndarray
@@ -47,6 +48,7 @@ class Structure:
     cell: np.ndarray
     pbc: tuple[bool, bool, bool]
     info: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +202,8 @@ def _create(file: Any, structure: Structure, quantities: Sequence[str]) -> None:
         file.attrs[name] = value
     for name in ("numbers", "masses", "cell", "pbc"):
         file[name] = np.asarray(getattr(structure, name))
+    for name, values in structure.arrays.items():
+        file[name] = values
     for name, (shape, dtype) in _shapes(len(structure.numbers), quantities, structure).items():
         # Chunks of about 16 KiB: the last one of every dataset is rewritten by each commit.
         chunk = (max(1, min(1024, 2048 // max(1, int(np.prod(shape))))), *shape)
@@ -237,6 +241,10 @@ def atoms_of(structure: Structure, frame: Snapshot) -> Any:
         cell=structure.cell,
         pbc=structure.pbc,
     )
+    if not np.array_equal(structure.masses, atoms.get_masses()):
+        atoms.set_masses(structure.masses)
+    for name, array in structure.arrays.items():
+        atoms.set_array(name, array)
     atoms.info = {"step": frame.step, "time": frame.time, **structure.info}
     atoms.info.pop("multipole_components", None)
     if "velocities" in values:
@@ -251,12 +259,14 @@ def atoms_of(structure: Structure, frame: Snapshot) -> Any:
 
 
 def extxyz(atoms: Any) -> bytes:
-    """Returns the text of one extxyz frame."""
-    import ase.io
+    """Returns the text of one extxyz frame, info, arrays and results, with all digits."""
+    from ase.io.extxyz import per_atom_properties
 
-    text = io.StringIO()
-    ase.io.write(text, atoms, format="extxyz")
-    return text.getvalue().encode()
+    beside = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
+    results = atoms.calc.results
+    columns = {name: value for name, value in results.items() if name in per_atom_properties}
+    header = {name: value for name, value in results.items() if name not in columns}
+    return frame_text(atoms, {**beside, **columns}, {**atoms.info, **header}).encode()
 
 
 def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -67,6 +67,13 @@ class ChargeSolver(nn.Module):
         return ()
 
     @property
+    def consistent(self) -> bool:
+        """Whether −∂E/∂E_field is the polarisation of its density, −∂E/∂Q its Fermi level and, at
+        fixed potential, ∂Ω/∂μ its charge; yes. Where not, fixed potentials are refused, and
+        responses are those of the density."""
+        return True
+
+    @property
     def has_spin(self) -> bool:
         """Whether its density's two channels are electrons with spin up and down; no."""
         return False
@@ -116,4 +123,25 @@ def check_frame(solver: ChargeSolver, kind: str, frame: Frame) -> None:
             f"{frame.source}: has an external_field, which solver kind {kind} does not feel with "
             f"boundary {frame.boundary}; needed {where}, or no external_field"
         )
+    control = frame.charge_control or getattr(solver, "charge_control", "")
+    if control == "fixed_potential" and not solver.consistent:
+        raise DataError(
+            f"{frame.source}: charge_control fixed_potential, where the energy is the grand "
+            f"potential; that of solver kind {kind} with these options has another slope "
+            "than the charge; needed energy functional (scf), kind qeq or functional, or "
+            "fixed_charge"
+        )
     solver.check(frame)
+
+
+def consistency_note(solver: ChargeSolver, kind: str) -> str:
+    """Returns what to know of a solver whose energy has other responses than its density, or ""."""
+    if solver.consistent:
+        return ""
+    return (
+        f'solver kind {kind}, energy "{getattr(solver, "energy", "")}": not stationary in the '
+        "density. Polarisation, Born charges (dP/dr) and polarisability (dP/dfield) are those of "
+        "the density; -dE/dfield is another number (energy_polarization), -dE/dQ is not the Fermi "
+        "level, fixed potentials are refused, and forces between far charged parts deviate from "
+        "Coulomb's"
+    )

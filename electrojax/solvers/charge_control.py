@@ -2,11 +2,19 @@
 
 from typing import Any
 
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 
+from electrojax.electrostatics.density import ChargeDensity, total_charge
 from electrojax.errors import DataError
 from electrojax.nn.options import option
-from electrojax.system.types import Frame
+from electrojax.numerics.constraint import FIXED_CHARGE
+from electrojax.system.types import Frame, System
+from electrojax.typing import Array
+
+CONSERVING = ("total", "fixed_charge", "fixed_potential")
+"""Values of ``charge_control`` of kinds that keep a total charge that is fixed."""
 
 
 def charge_control_option() -> Any:
@@ -16,6 +24,18 @@ def charge_control_option() -> Any:
         "fixed_charge: charges sum to total_charge; fixed_potential: the frame's fermi_level is "
         "given and the charge is an output",
     )
+
+
+def charge_of_structures(solver: nn.Module, density: ChargeDensity, system: System) -> Array:
+    """Returns the charge of every structure [G] in e: as given where the solver keeps it.
+
+    Where it does not, or at fixed potential, it is the sum over the density.
+    """
+    found = total_charge(density, system)
+    if getattr(solver, "charge_control", "") not in CONSERVING:
+        return found
+    fixed = system.charge_control == FIXED_CHARGE
+    return jnp.where(fixed, system.total_charge, found)
 
 
 def check_charges(frame: Frame, charge_control: str, formal: bool) -> None:

@@ -36,10 +36,16 @@ class EnergyFunctional(ChargeSolver):
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
     terms: int = option(
-        8, "planes of the convex energy beyond the quadratic one; 0: quadratic only", minimum=0
+        8,
+        "planes of the convex energy beyond the quadratic one; 0: quadratic only",
+        minimum=0,
+        maximum=1000,
     )
     rank: int = option(
-        4, "vectors in H that couple an atom's charge with its dipole; 0: diagonal", minimum=0
+        4,
+        "vectors in H that couple an atom's charge with its dipole; 0: diagonal",
+        minimum=0,
+        maximum=1000,
     )
     fragments: bool = option(
         False, "keep the charge of every fragment: the sum of its atoms' formal charges"
@@ -47,9 +53,11 @@ class EnergyFunctional(ChargeSolver):
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
     )
-    tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
-    max_steps: int = option(200, "of conjugate gradients, in each Newton step", minimum=1)
-    max_newton: int = option(30, "Newton steps", minimum=1)
+    tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
+    max_steps: int = option(
+        200, "of conjugate gradients, in each Newton step", minimum=1, maximum=10**6
+    )
+    max_newton: int = option(30, "Newton steps", minimum=1, maximum=10_000)
 
     def check(self, frame: Frame) -> None:
         """Raises a DataError if a structure lacks what its charges are fixed by."""

@@ -47,14 +47,17 @@ class LatentCharges(ChargeSolver):
 
     provides: ClassVar[Any] = _Provides()
 
-    channels: int = option(1, "independent latent densities", minimum=1)
+    channels: int = option(1, "independent latent densities", minimum=1, maximum=1000)
     self_interaction: bool = option(False, "keep the energy of each Gaussian in its own potential")
     charge_control: Literal["none", "neutral", "total"] = option(
         "neutral",
         "sum of each channel's charges: none: as read out; neutral: zero; total: total_charge",
     )
     dielectric_constant: float = option(
-        1.0, "ε∞, the electronic one of the periodic systems in the training data", minimum=1.0
+        1.0,
+        "ε∞, the electronic one of the periodic systems in the training data",
+        minimum=1.0,
+        maximum=1e4,
     )
 
     @property
@@ -96,7 +99,7 @@ class LatentCharges(ChargeSolver):
         if self.charge_control == "neutral":
             system = replace(system, total_charge=jnp.zeros_like(system.total_charge))
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
-        return jax.vmap(lambda p: conserve_charge(p, logits, system), 1, 1)(latent)
+        return conserve_charge(latent, logits, system)
 
     def _coulomb(self, latent: Array, coulomb: CoulombOperator, system: System) -> Array:
         """The channels' energies [G] eV, each for itself."""

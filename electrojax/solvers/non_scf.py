@@ -20,6 +20,8 @@ from electrojax.nn.options import option
 from electrojax.numerics.constraint import at_atoms
 from electrojax.numerics.report import closed_form
 from electrojax.solvers.base import ChargeSolver
+from electrojax.solvers.problems.neighborhood import neighborhoods
+from electrojax.solvers.problems.one_shot import ConcaveReadout, check_options, response
 from electrojax.solvers.problems.quadratic import field_potentials
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
@@ -35,11 +37,11 @@ from electrojax.solvers.readouts.field_update import (
     by_order,
     saturated,
 )
-from electrojax.solvers.readouts.fukui import Fukui, channel_charges, equilibrated
+from electrojax.solvers.readouts.fukui import Fukui, channel_charges, equilibrated, fukui_weights
 from electrojax.solvers.readouts.hardness import MultipoleChannels
 from electrojax.solvers.readouts.polar_form import PolarEnergy, PolarUpdate, orders_of
 from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
-from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState
+from electrojax.solvers.state import CHARGE_LABELS, LEVEL_LABELS, ChargeGuess, ChargeState
 from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean, graph_sum
 from electrojax.typing import Array, replace
 
@@ -56,37 +58,70 @@ class FieldUpdates(ChargeSolver):
     p_c is the charge density; n_α − n_β = multiplicity − 1 electrons, so that the charges of the
     channels differ by the opposite. The scheme is that of MACE-POLAR-1, whose own networks are
     ``form: mace_polar`` (:mod:`electrojax.solvers.readouts.polar_form`) with ``fukui: signed``,
-    ``hidden: [64, 64, 64]`` and ``energy_hidden: [128, 128, 128]``; it norms √4π ⟨v⟩ and
-    π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by 0.12995/σ.
+    ``hidden: [64, 64, 64]``, ``energy_hidden: [128, 128, 128]`` and ``potentials: absolute``; it
+    norms √4π ⟨v⟩ and π√(3/2) σ ∇⟨v⟩ of a receiver σ by 20 and 0.5: here ⟨v⟩ by 5.642 and ∇⟨v⟩ by
+    0.12995/σ.
+
+    Energies perceptron and coulomb are not stationary in the density: −∂E/∂E_field is not the
+    dipole. Nevertheless a constant shift φ of the potential changes them by φQ, and the force
+    between far charged parts approaches that of their charges as 1/R, if the networks read
+    potential differences (``potentials: local``).
+
+    ``energy: one_shot`` is one energy of p⁰ and of one update, E[v_ext] = ½⟨p⁰, A p⁰⟩ + ⟨p⁰, v_ext⟩
+    + Σ_i W_i(v̂_i) with W concave, whose derivative is the density, p = p⁰ + Gᵀ ∂W/∂v̂
+    (:mod:`electrojax.solvers.problems.one_shot`): dipole, polarisability and μ = −∂E/∂Q are
+    derivatives of it. Its limits: the induced part δp is felt once, so that the force between two
+    polarisable parts A and B is that of their densities less the one of ⟨δp_A, A δp_B⟩ (R⁻⁴ between
+    molecules, beside R⁻² of charges); nothing is screened twice, so that a film of susceptibility χ
+    has the inner field E(1 − χ) instead of E/(1 + χ); spin is that of p⁰.
     """
 
-    provides: ClassVar[tuple[str, ...]] = CHARGE_LABELS
-    uses_coulomb: ClassVar[bool] = True
-    uses_receivers: ClassVar[bool] = True
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
     form: Literal["guarded", "mace_polar"] = option(
         "guarded", "networks: guarded, which stay finite; mace_polar: as in its checkpoints"
     )
-    steps: int = option(2, "field updates, each with its own weights", minimum=0)
+    steps: int = option(2, "field updates, each with its own weights", minimum=0, maximum=100)
     spin: bool = option(True, "two channels, spin up and down; false: one channel of charge")
     fukui: Literal["positive", "signed"] = option(
         "positive", "weights by which missing charge is spread; signed: as in MACE-POLAR-1, guarded"
     )
-    energy: Literal["perceptron", "coulomb"] = option(
-        "perceptron", "perceptron: learned, of density and potential; coulomb: none beyond Coulomb"
+    energy: Literal["perceptron", "coulomb", "one_shot"] = option(
+        "perceptron",
+        "perceptron: learned, of density and potential; coulomb: none beyond Coulomb; one_shot: "
+        "learned, of the potential, with the density its derivative, for steps 1. Of the first two "
+        "-dE/dfield is not the dipole: Born charges and polarisabilities are derivatives of the "
+        "density's polarisation",
     )
-    channels: int = option(16, "features per order in updates and energy", minimum=1)
-    hidden: tuple[int, ...] = option((64, 64), "hidden widths of the updates", positive=True)
-    energy_hidden: tuple[int, ...] = option((64, 64), "hidden widths of the energy", positive=True)
+    potentials: Literal["local", "absolute"] = option(
+        "local",
+        "what networks read of the potential: local: differences from the mean over an atom and "
+        "its neighbours; absolute: itself, as in MACE-POLAR-1",
+    )
+    channels: int = option(16, "features per order in updates and energy", minimum=1, maximum=4096)
+    hidden: tuple[int, ...] = option(
+        (64, 64), "hidden widths of the updates", positive=True, maximum=16_384
+    )
+    energy_hidden: tuple[int, ...] = option(
+        (64, 64), "hidden widths of the energy", positive=True, maximum=16_384
+    )
     start_hidden: tuple[int, ...] = option(
-        (16, 16), "form mace_polar: hidden widths of the first Fukui weights", positive=True
+        (16, 16),
+        "form mace_polar: hidden widths of the first Fukui weights",
+        positive=True,
+        maximum=16_384,
     )
     limit: float = option(
-        10.0, "e·Å^l that a guarded update moves at most, smoothly; 0: no limit", minimum=0
+        10.0,
+        "e·Å^l that a guarded update moves at most, smoothly; 0: no limit",
+        minimum=0,
+        maximum=1e6,
     )
     receiver_widths: tuple[float, ...] = option(
-        (1.5, 3.0), "Å; not below the width of the density", positive=True
+        (1.5, 3.0),
+        "Å; not below the width of the density; energy one_shot receives with that width alone",
+        minimum=1e-3,
+        maximum=1e3,
     )
     receiver_norms: tuple[float, ...] = option(
         (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"
@@ -96,7 +131,8 @@ class FieldUpdates(ChargeSolver):
     half_field: bool = option(True, "each of two channels feels half of the external field")
     barycentre: bool = option(
         True,
-        "the field's potential is zero at the mean position of the atoms, not at the origin",
+        "of absolute potentials: the field's is zero at the mean position of the atoms, not at the "
+        "origin",
     )
 
     @property
@@ -104,9 +140,27 @@ class FieldUpdates(ChargeSolver):
         """Whether there are two channels."""
         return self.spin
 
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The labels of a density; with energy one_shot a Fermi level too."""
+        return LEVEL_LABELS if self.consistent else CHARGE_LABELS
+
+    @property
+    def consistent(self) -> bool:
+        """Whether responses of the energy are those of the density."""
+        return self.energy == "one_shot"
+
+    @property
+    def uses_receivers(self) -> bool:
+        """Whether the Coulomb operator has to receive with other widths."""
+        return self.energy != "one_shot"
+
     def check(self, frame: Frame) -> None:
         """Raises an error if options clash, or a structure has no such spin or an open charge."""
-        check_receivers(self.receiver_widths, self.receiver_norms, self.width, self.l_max)
+        if self.energy == "one_shot":
+            check_options(self)
+        else:
+            check_receivers(self.receiver_widths, self.receiver_norms, self.width, self.l_max)
         if frame.charge_control == "fixed_potential":
             raise DataError(
                 f"{frame.source}: charge_control fixed_potential; solver kind non_scf keeps the "
@@ -127,10 +181,13 @@ class FieldUpdates(ChargeSolver):
     ) -> ChargeState:
         """Returns the density after the updates and the terms of its energy."""
         field = field_coupling(system, self.cutoff)
-        received = self._received(coulomb, field, system)
         start, raw = self._start(features, system)
         totals = channel_charges(system, start.shape[1])
         first = equilibrated(start, raw, totals, system, self.fukui)
+        if self.energy == "one_shot":
+            weights = fukui_weights(raw, system, self.fukui).mean(axis=1)
+            return self._one_shot(features, system, coulomb, field, first, weights)
+        received = self._received(coulomb, field, system)
         mixed = self._mixed("update", features, system)
         updates = [self._update(mixed, system, step) for step in range(self.steps)]
         multipoles, seen = updated(first, received, updates, totals, system, self.fukui)
@@ -147,9 +204,58 @@ class FieldUpdates(ChargeSolver):
             energies["polarisation"] = graph_sum(values, system)
         zeros = jnp.zeros_like(multipoles[:, 0, 0])
         level = jnp.zeros(system.n_graphs, multipoles.dtype)
+        return self._finished(multipoles, energies, level, zeros, system)
+
+    def _finished(
+        self,
+        multipoles: Array,
+        energies: dict[str, Array],
+        level: Array,
+        potential: Array,
+        system: System,
+    ) -> ChargeState:
         finite = jnp.isfinite(jnp.sum(jnp.stack(list(energies.values())), axis=0))
         report = replace(closed_form(system, multipoles.dtype), converged=finite)
-        return ChargeState(of_one_width(multipoles, self.width), energies, level, zeros, report)
+        return ChargeState(of_one_width(multipoles, self.width), energies, level, potential, report)
+
+    def _one_shot(
+        self,
+        features: Features,
+        system: System,
+        coulomb: CoulombOperator,
+        field: FieldCoupling,
+        bare: Array,
+        weights: Array,
+    ) -> ChargeState:
+        """The density that is the derivative of the one-shot energy, whose μ is −⟨∂p⁰/∂Q, ∂E/∂p⁰⟩.
+
+        Args:
+            bare: p⁰ [N, C, M].
+            weights: ∂q⁰/∂Q [N].
+        """
+        summed, own = summed_channels(bare), self_potential(self.width, self.l_max)
+        mask = jnp.asarray(system.node_mask)[:, None]
+        applied = jnp.where(mask, field_potentials(field, summed), 0.0)
+        readout = ConcaveReadout(self.l_max, self.width, self.channels, name="response")
+        induced, values, slopes = response(
+            summed,
+            applied,
+            own * (not self.on_site),
+            coulomb,
+            readout(features, system),
+            neighborhoods(system, self.cutoff),
+        )
+        energies = {
+            "coulomb": coulomb.energy(bare),
+            "field": field.energy(bare, system),
+            "response": graph_sum(values, system),
+        }
+        if not self.self_energy:
+            energies["coulomb"] -= self._own_energies(bare, system)
+            slopes = slopes - own * summed
+        level = -graph_sum(weights * slopes[:, 0], system)
+        multipoles = bare + induced[:, None] / bare.shape[1]
+        return self._finished(multipoles, energies, level, -slopes[:, 0], system)
 
     def _own_energies(self, multipoles: Array, system: System) -> Array:
         """Energies of the atoms' Gaussians with themselves, [G] eV."""
@@ -218,6 +324,7 @@ class FieldUpdates(ChargeSolver):
         """p [N, C, M] -> what receivers see of each channel [N, C, W, M], in units of the norms."""
         receive = receivers(coulomb, self.receiver_widths, self.l_max, self.on_site)
         share = 0.5 if self.spin and self.half_field else 1.0
+        around = neighborhoods(system, self.cutoff)
 
         def received(multipoles: Array) -> Array:
             units = receiver_units(
@@ -227,6 +334,8 @@ class FieldUpdates(ChargeSolver):
             applied = share * field_potentials(gauged, multipoles[:, 0])
             mask = system.node_mask[:, None, None, None]
             values = each_channel(receive, multipoles) + applied[:, None, None, :]
+            if self.potentials == "local":
+                values = around.differences(values)
             return jnp.where(mask, values / units, 0.0)
 
         return received

@@ -19,11 +19,11 @@ from electrojax.solvers.charge_control import charge_control_option, check_charg
 from electrojax.solvers.problems.quadratic import QuadraticEnergy, quadratic_energy
 from electrojax.solvers.problems.transfers import BoundedBonds, SoftBonds, TransferEnergy
 from electrojax.solvers.readouts.elements import ElementTable
-from electrojax.solvers.readouts.fukui import conserve_charge
+from electrojax.solvers.readouts.fukui import conserve_charge, fukui_weights
 from electrojax.solvers.readouts.hardness import Hardness, learned_drive
 from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.state import LEVEL_LABELS, ChargeGuess, ChargeState
-from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_mean
+from electrojax.system.types import BOUNDARIES, Boundary, Frame, System, graph_sum
 from electrojax.typing import Array
 
 
@@ -53,13 +53,16 @@ class ChargeEquilibration(ChargeSolver):
         "soft_fragments: along bonds of a learned smooth connectivity, from learned charges",
     )
     transfer_cutoff: float = option(
-        0.0, "where bounded and soft transfers end, Å; 0: at the backbone's cutoff", minimum=0
+        0.0,
+        "where bounded and soft transfers end, Å; 0: at the backbone's cutoff",
+        minimum=0,
+        maximum=100,
     )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "dense: Cholesky; cg: preconditioned conjugate gradients; auto: by size"
     )
-    tolerance: float = option(1.0e-6, "largest residual of a charge, e", positive=True)
-    max_steps: int = option(200, "of conjugate gradients", minimum=1)
+    tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
+    max_steps: int = option(200, "of conjugate gradients", minimum=1, maximum=10**6)
 
     @nn.compact
     def __call__(
@@ -117,23 +120,27 @@ class ChargeEquilibration(ChargeSolver):
         bounded = self.transfers == "bounded"
         bonds = BoundedBonds(cutoff, name="bonds") if bounded else SoftBonds(cutoff, name="bonds")
         compliance = bonds(features, system)
-        problem = TransferEnergy(energy, self._source(features, system), compliance)
+        source, shares = self._source(features, system)
+        problem = TransferEnergy(energy, source, compliance)
         start = jnp.zeros((system.n_edges, 1), energy.drive.dtype)
         unknown, report = quadratic_minimum(problem, start, self.tolerance)
         energies = stationary_energies(unknown, levels(problem, unknown), problem)
         charges = problem.charges(unknown)
-        level = -graph_mean(energy.gradient(charges)[:, 0], system)
+        level = -graph_sum(shares * energy.gradient(charges)[:, 0], system)
         return charges, energies, level, report
 
-    def _source(self, features: Features, system: System) -> Array:
-        """The charges [N] in e from which transfers start."""
-        if self.transfers == "bounded":
-            return system.formal_charges
+    def _source(self, features: Features, system: System) -> tuple[Array, Array]:
+        """The charges [N] in e from which transfers start, and how they grow with their sum."""
+        if self.transfers == "bounded":  # formal charges, to which more would be added evenly
+            formal = system.formal_charges
+            even = fukui_weights(jnp.zeros_like(formal)[:, None], system, "positive")
+            return formal, even[:, 0]
         charges = MultipoleReadout(irreps(0), name="source")(features)
         charges = charges + ElementTable(0.0, name="source_element")(system, charges.dtype)[:, None]
         logits = MultipoleReadout(irreps(0), name="fukui")(features)[:, 0]
         charges = jnp.where(system.node_mask[:, None], charges, 0.0)
-        return conserve_charge(charges, logits, system)[:, 0]
+        shares = fukui_weights(logits[:, None], system, "positive")[:, 0]
+        return conserve_charge(charges, logits, system)[:, 0], shares
 
     def _energy(
         self, features: Features, system: System, coulomb: CoulombOperator

@@ -24,6 +24,7 @@ from electrojax.numerics.variational import quadratic_minimum, stationary_energi
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
 from electrojax.solvers.problems.diagnostics import diagnosed
+from electrojax.solvers.problems.neighborhood import neighborhoods
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
 from electrojax.solvers.problems.self_consistent import (
@@ -79,21 +80,34 @@ class SelfConsistentField(ChargeSolver):
     update: Literal["affine", "one_body", "many_body"] = option(
         "affine", "of the free response: affine in the potentials, a function, with messages"
     )
-    energy: Literal["quadratic", "perceptron", "coulomb", "functional"] = option(
-        "coulomb",
-        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential; "
-        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb",
+    energy: Literal["functional", "coulomb", "quadratic", "perceptron"] = option(
+        "functional",
+        "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb; "
+        "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential. "
+        "Of the last three -dE/dfield is not the dipole and -dE/dQ not the Fermi level: no fixed "
+        "potential, and responses are derivatives of the density's polarisation",
+    )
+    potentials: Literal["local", "absolute"] = option(
+        "local",
+        "what the learned energy of a free response reads: local: differences from the mean over "
+        "an atom and its neighbours; absolute: itself",
     )
     initial_hardness: float = option(
         500.0,
         "eV/e², of charges before training: hundreds for molecules and ions, between which no "
         "charge flows; about 10 for metals",
-        positive=True,
+        minimum=1e-6,
+        maximum=1e6,
     )
-    rank: int = option(4, "vectors that couple an atom's charge with its dipole", minimum=0)
-    terms: int = option(8, "invariants of the energy", minimum=1)
+    rank: int = option(
+        4, "vectors that couple an atom's charge with its dipole", minimum=0, maximum=1000
+    )
+    terms: int = option(8, "invariants of the energy", minimum=1, maximum=1000)
     receiver_widths: tuple[float, ...] = option(
-        (1.5, 3.0), "Å, of the free response; not below the width of the density", positive=True
+        (1.5, 3.0),
+        "Å, of the free response; not below the width of the density",
+        minimum=1e-3,
+        maximum=1e3,
     )
     receiver_norms: tuple[float, ...] = option(
         (), "by which received potentials are divided, V/Å^l: of each width in turn, per order l"
@@ -102,15 +116,26 @@ class SelfConsistentField(ChargeSolver):
     mixing: Literal["krylov", "anderson", "linear"] = option(
         "krylov", "krylov: linear solves, in Newton steps where the map is not affine"
     )
-    mixing_fraction: float = option(0.25, "damping of mixing and unroll", positive=True, maximum=1)
-    history: int = option(5, "differences that Anderson mixing keeps", minimum=1)
-    tolerance: float = option(1.0e-6, "largest residual F(p) − p of a charge, e", positive=True)
-    max_steps: int = option(200, "products of a linear solve, or updates of mixing", minimum=1)
-    max_newton: int = option(20, "Newton steps of a map that is not affine", minimum=1)
+    mixing_fraction: float = option(0.25, "damping of mixing and unroll", maximum=1, minimum=1e-6)
+    history: int = option(5, "differences that Anderson mixing keeps", minimum=1, maximum=1000)
+    tolerance: float = option(
+        1.0e-6, "largest residual F(p) − p of a charge, e", minimum=1e-14, maximum=0.1
+    )
+    max_steps: int = option(
+        200, "products of a linear solve, or updates of mixing", minimum=1, maximum=10**6
+    )
+    max_newton: int = option(
+        20, "Newton steps of a map that is not affine", minimum=1, maximum=10_000
+    )
     linear_solver: Literal["auto", "dense", "cg"] = option(
         "auto", "of the symmetric response; dense: Cholesky; cg: conjugate gradients; auto: by size"
     )
-    unroll_steps: int = option(10, "updates of gradient unroll", minimum=1)
+    unroll_steps: int = option(10, "updates of gradient unroll", minimum=1, maximum=1000)
+
+    @property
+    def consistent(self) -> bool:
+        """Whether responses of the energy are those of the density."""
+        return self.energy == "functional" and self.gradient == "implicit"
 
     @property
     def uses_receivers(self) -> bool:
@@ -126,6 +151,11 @@ class SelfConsistentField(ChargeSolver):
                 "is affine"
             )
         if self.response == "symmetric":
+            if self.potentials != "local":
+                raise ConfigError(
+                    f'model.solver: potentials "{self.potentials}" needs response "free"; a '
+                    "symmetric response reads none"
+                )
             return
         if self.energy == "functional":
             raise ConfigError(
@@ -268,4 +298,6 @@ class SelfConsistentField(ChargeSolver):
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
         values = values + problem.constraint.spread(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
+        if self.response == "free" and self.potentials == "local":
+            values = neighborhoods(problem.system, self.cutoff).differences(values)
         return jnp.where(problem.system.node_mask[:, None], values, 0.0)

@@ -56,8 +56,8 @@ class SplitCharges(ChargeSolver):
         "formal: total_charge must be the sum of the formal charges; total: what it has beyond "
         "them is spread over the atoms with learned positive weights",
     )
-    channels: int = option(16, "of the transfer network", positive=True)
-    bessel: int = option(8, "radial functions of the transfer network", positive=True)
+    channels: int = option(16, "of the transfer network", positive=True, maximum=4096)
+    bessel: int = option(8, "radial functions of the transfer network", positive=True, maximum=1000)
 
     def check(self, frame: Frame) -> None:
         """Checks that a structure has formal charges, and that they add up.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from electrojax.files import open_own
 from electrojax.locking import try_lock
 from electrojax.sweep.state import FAILED, FINISHED, STOPPED, PointFolder
 
@@ -122,7 +123,7 @@ def _train(task: Task, folder: PointFolder, handle: int, pulse: Pulse) -> Outcom
     command = task.command or (sys.executable, "-m", "electrojax.cli", "train")
     arguments = () if task.command else ("--resume", "auto")
     bound = (sys.executable, "-m", "electrojax.sweep.bound", str(os.getpid()))
-    with folder.log.open("ab") as log:
+    with os.fdopen(open_own(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
         start = log.tell()
         child = subprocess.Popen(
             [*bound, *command, str(folder.file), *arguments],

@@ -13,6 +13,7 @@ from typing import Any
 
 from electrojax.config.resolve import Provenance
 from electrojax.sweep.schema import (
+    LOOPBACK,
     DaskExecutor,
     Executor,
     HtcondorExecutor,
@@ -23,8 +24,6 @@ from electrojax.sweep.schema import (
 
 RESOURCE = "point"
 """A worker's resource, of which a point takes one: one training process on one device."""
-
-LOOPBACK = "127.0.0.1"
 
 CONNECT = 10.0
 """Seconds to wait for a running scheduler to answer."""

@@ -212,7 +212,7 @@ def _heartbeat(folder: Path) -> Iterator[None]:
 
     def beat() -> None:
         while True:
-            heartbeat_file(folder).write_text(f"{os.getpid()} {time.time()}\n")
+            write_whole(heartbeat_file(folder), f"{os.getpid()} {time.time()}\n".encode())
             if over.wait(BEAT):
                 return
 

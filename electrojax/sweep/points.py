@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,6 +144,9 @@ def _named(root: Entry, file: ConfigFile) -> Entry:
     )
 
 
+MOST_POINTS = 10_000
+"""Of a sweep; axes multiply."""
+
 Chosen = dict[str, Choice]
 
 
@@ -162,6 +166,12 @@ def _corners(axes: Sequence[Axis]) -> Iterator[Chosen]:
 
 def _grid(sweep: LoadedSweep) -> Iterator[Chosen]:
     """Yields every combination that is not excluded."""
+    count = math.prod(len(axis.choices) for axis in sweep.axes)
+    if count > MOST_POINTS:
+        message = (
+            f"have {count} combinations, more than {MOST_POINTS}; sweep fewer values, or search"
+        )
+        raise sweep.provenance.error("axes", message)
     rules = [_rule(sweep, index) for index in range(len(sweep.config.exclude))]
     left = [
         chosen

@@ -1,24 +1,33 @@
 """The sweep file as typed, frozen blocks."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from ipaddress import ip_address
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
 from electrojax.config.schema import KindOptions
-from electrojax.config.sections import FilePath, PositiveFloat, PositiveInt, Section, misplaced
+from electrojax.sections import (
+    LARGEST,
+    FilePath,
+    FolderName,
+    PositiveFloat,
+    PositiveInt,
+    PossiblePath,
+    Section,
+    misplaced,
+)
 
-NAME = r"^[^\s/\\.][^/\\]*$"
+Processes = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class SweepHead(Section):
     """What is swept, and where the results go."""
 
-    name: str = Field(
-        pattern=NAME, description="name of the sweep's folder; the file's own name if not given"
+    name: FolderName = Field(
+        description="name of the sweep's folder; the file's own name if not given"
     )
-    base: str = Field(
-        min_length=1,
+    base: PossiblePath = Field(
         description="the training file that every point changes: beside this file, or shipped",
     )
     mode: Literal["grid", "list", "search"] = Field(
@@ -50,6 +59,7 @@ class Executor(KindOptions):
     retries: int = Field(
         default=2,
         ge=0,
+        le=1000,
         description="how often a point is begun again after a crash or the loss of its worker",
     )
     compile_cache: bool = Field(
@@ -59,30 +69,62 @@ class Executor(KindOptions):
     )
 
 
+LOOPBACK = "127.0.0.1"
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host is this machine as nobody else reaches it; an empty one is not."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 class LocalExecutor(Executor):
     """Processes on this machine."""
 
     kind: Literal["local"] = Field("local", description="processes on this machine")
-    workers: PositiveInt = Field(
+    workers: Processes = Field(
         default=1, description="points at once; with GPUs at most one per GPU"
     )
-    threads: PositiveInt | None = Field(
+    threads: Processes | None = Field(
         default=None, description="CPU threads of a point; the cores are shared where not given"
     )
     dashboard: str | None = Field(
         default=None,
         description="address of Dask's dashboard, such as 127.0.0.1:8787; none where not given",
     )
+    public_dashboard: bool = Field(
+        default=False,
+        description="the dashboard may listen beyond this machine, where anybody can read it",
+    )
+
+    @model_validator(mode="after")
+    def _private_dashboard(self) -> Self:
+        if self.dashboard is None:
+            return self
+        host, colon, port = self.dashboard.rpartition(":")
+        if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+            raise misplaced("dashboard", f"must be HOST:PORT, such as {LOOPBACK}:8787")
+        if not self.public_dashboard and not is_loopback(host):
+            message = (
+                f"lets other machines in, without a password; write {LOOPBACK}:{port}, or set "
+                "public_dashboard: true"
+            )
+            raise misplaced("dashboard", message)
+        return self
 
 
 class QueueExecutor(Executor):
     """Jobs of a batch system, through dask-jobqueue; each computes points one after the other."""
 
-    jobs: PositiveInt = Field(description="jobs to submit; points at once")
+    MULTILINE: ClassVar[tuple[str, ...]] = ("prologue",)
+
+    jobs: Processes = Field(description="jobs to submit; points at once")
     interface: str = Field(
         description="network interface of this machine that the nodes reach it by, such as ib0"
     )
-    cores: PositiveInt = Field(default=1, description="of a job")
+    cores: Processes = Field(default=1, description="of a job")
     memory: str = Field(default="8GB", pattern=r"^\d+(\.\d+)? ?[kMGT]i?B$", description="of a job")
     directives: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(), description="more lines for the head of the script: [--gres=gpu:1]"
@@ -167,8 +209,8 @@ class Search(Section):
         pattern=r"^valid/(loss|[a-z_0-9]+_(rmse|mae))$",
         description="what is minimised: its lowest value within the last stage",
     )
-    startup: int = Field(default=8, ge=0, description="random trials before TPE")
-    seed: int = Field(default=0, ge=0, description="of the sampler")
+    startup: int = Field(default=8, ge=0, le=10**6, description="random trials before TPE")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of the sampler")
     storage: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9+]+://",
@@ -178,7 +220,9 @@ class Search(Section):
     prune: bool = Field(
         default=True, description="stop trials that are worse than the median of the others"
     )
-    warmup_epochs: int = Field(default=10, ge=0, description="never prune before that many epochs")
+    warmup_epochs: int = Field(
+        default=10, ge=0, le=10**6, description="never prune before that many epochs"
+    )
 
 
 class SweepConfig(Section):
@@ -223,6 +267,11 @@ class SweepConfig(Section):
         return self
 
 
+Whole = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+"""Optuna keeps what it draws as float64."""
+
+Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
 ENDS = frozenset({"low", "high"})
 """Keys of which a block that has one is an interval, in mode search."""
 
@@ -230,8 +279,8 @@ ENDS = frozenset({"low", "high"})
 class Range(Section):
     """An interval that a search draws from; whole numbers if both ends are."""
 
-    low: int | float = Field(description="lowest value")
-    high: int | float = Field(description="highest value")
+    low: Whole | Real = Field(description="lowest value")
+    high: Whole | Real = Field(description="highest value")
     log: bool = Field(default=False, description="draw evenly in the logarithm")
     step: PositiveInt | PositiveFloat | None = Field(default=None, description="spacing")
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electrojax.files import write_whole
+from electrojax.errors import DataError
+from electrojax.files import append, read_mapping, read_records, write_whole
 from electrojax.locking import is_locked
 
 FINISHED, PRUNED, FAILED = "finished", "pruned", "failed"
 RUNNING, STOPPED, WAITING = "running", "stopped", "waiting"
+EVENTS = ("begin", "end")
 ENDED = (FINISHED, PRUNED)
 """States that another `sweep run` leaves as they are."""
 
@@ -58,8 +60,8 @@ class PointFolder:
     def told(self) -> dict[str, Any]:
         """Returns what the sweep calls the point; nothing where it never began."""
         try:
-            return dict(json.loads((self.path / "point.json").read_text()))
-        except (OSError, ValueError):
+            return read_mapping(self.path / "point.json")
+        except DataError:
             return {}
 
     def ask_to_stop(self, why: str) -> None:
@@ -69,24 +71,21 @@ class PointFolder:
     def asked_to_stop(self) -> str | None:
         """Returns why the attempt should end, or None."""
         try:
-            return self._stop.read_text()
+            return self._stop.read_text(errors="replace")
         except OSError:
             return None
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Appends one event to the log of attempts."""
-        with self._attempts.open("ab") as file:
-            file.write((json.dumps(dict(event)) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append(self._attempts, (json.dumps(dict(event)) + "\n").encode())
 
     def events(self) -> list[dict[str, Any]]:
         """Returns the begun attempts and their ends, in order."""
-        return _lines(self._attempts)
+        return [e for e in read_records(self._attempts) if e.get("event") in EVENTS]
 
     def records(self) -> list[dict[str, Any]]:
         """Returns what was written to metrics.jsonl."""
-        return _lines(self.path / "metrics.jsonl")
+        return read_records(self.path / "metrics.jsonl")
 
     def final(self) -> dict[str, Any] | None:
         """Returns the metrics of the finished run, which are written last; None before."""
@@ -96,9 +95,8 @@ class PointFolder:
         """Returns how the point stands."""
         events, records = self.events(), self.records()
         attempts = sum(event["event"] == "begin" for event in events)
-        epoch = max(
-            (int(r["epoch"]) for r in records if "epoch" in r and "event" not in r), default=0
-        )
+        finished = (r.get("epoch") for r in records if "event" not in r)
+        epoch = max((e for e in finished if isinstance(e, int)), default=0)
         if any(record.get("final") for record in records):
             return State(FINISHED, attempts, epoch)
         if is_locked(self.lock):
@@ -108,21 +106,4 @@ class PointFolder:
         last = events[-1]
         if last["event"] == "begin":
             return State(STOPPED, attempts, epoch, "its process was lost")
-        return State(last["state"], attempts, epoch, last.get("reason", ""))
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; a last one that is not whole yet is left out."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    found = []
-    for line in text.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+        return State(str(last.get("state", STOPPED)), attempts, epoch, str(last.get("reason", "")))

@@ -22,6 +22,9 @@ from electrojax.typing import AxisSpec, replace, specs
 KPlan = tuple[int, int, int]
 T = TypeVar("T")
 
+FARTHEST = 1.0e9
+"""Å from the origin; beyond it even float64 coordinates are coarser than 1e-7 Å."""
+
 
 class CoulombPlan(NamedTuple):
     """What the Coulomb sum of a structure is to be given, as decided by its engine.
@@ -92,19 +95,21 @@ def build_sample(
             atoms on top of each other.
     """
     n = len(frame.numbers)
-    edges = neighbor_list(frame.positions, frame.cell, frame.pbc, cutoff, frame.source)
+    positions, images, origin = centred_and_wrapped(frame)
+    edges = neighbor_list(positions, frame.cell, frame.pbc, cutoff, frame.source)
     boundary = frame.boundary
     cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
     if boundary == "slab" and np.any(frame.cell[frame.normal]):
         cell = np.array(frame.cell, dtype=np.float64)
-    check_distances(frame.positions, cell, edges, frame.source)
-    pairs = coulomb_pairs(frame.positions, cell, boundary, pair_cutoff, frame.source)
+    check_distances(positions, cell, edges, frame.source)
+    pairs = coulomb_pairs(positions, cell, boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     # Any numbers may name the fragments of a frame; a program counts them from 0.
     named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
     fragment = np.unique(named, return_inverse=True)[1]
     columns: dict[str, Any] = {
-        "positions": np.asarray(frame.positions, dtype=np.float64),
+        "positions": positions,
+        "images": images,
         "numbers": np.asarray(frame.numbers),
         "node_graph": np.zeros(n, dtype=np.int32),
         "formal_charges": formal,
@@ -117,6 +122,7 @@ def build_sample(
         "pair_shifts": pairs[2],
         "cell": cell[None],
         "plan_cell": (cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
+        "origin": origin[None],
         "total_charge": np.array([frame.total_charge]),
         "multiplicity": np.array([frame.multiplicity]),
         "external_field": np.asarray(frame.external_field, dtype=np.float64)[None],
@@ -135,6 +141,38 @@ def build_sample(
         graph_nodes=n,
     )
     return Sample(system, frame.labels, frame.weight, frame.source)
+
+
+def centred_and_wrapped(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns positions whose digits float32 keeps, and how they are moved back.
+
+    Along periodic axes the atoms are moved into the cell, along open ones to their mean. float32
+    has 7 digits: of a molecule 1000 Å from the origin it would keep distances to 1e-4 Å only.
+
+    Args:
+        frame: the structure.
+
+    Returns:
+        positions [N, 3] Å, images [N, 3] and origin [3] Å, as :class:`System` holds them.
+
+    Raises:
+        DataError: if an atom is farther than FARTHEST, or the cell has no volume.
+    """
+    positions = np.array(frame.positions, dtype=np.float64)
+    nowhere = np.zeros(positions.shape, dtype=np.int32)
+    if not np.all(np.isfinite(positions)):
+        return positions, nowhere, np.zeros(3)  # the neighbour list names the atom
+    far = np.abs(positions).max(axis=1)
+    if len(far) and far.max() > FARTHEST:
+        raise DataError(
+            f"{frame.source}: atom {int(far.argmax())} is {far.max():.3g} Å from the origin; "
+            f"needed less than {FARTHEST:.0e} Å: correct the file, or move the structure"
+        )
+    box, periodic = complete_cell(frame.cell, frame.pbc, frame.source), np.asarray(frame.pbc)
+    fractions = positions @ np.linalg.inv(box)
+    images = np.where(periodic, np.floor(fractions), 0.0)
+    origin = np.where(periodic, 0.0, fractions.mean(axis=0)) @ box
+    return positions - images @ box - origin, images.astype(np.int32), origin
 
 
 def capacity_for(
@@ -200,7 +238,10 @@ def on_device(inputs: T) -> T:
 
 
 def with_positions(system: System, positions: np.ndarray, cell: np.ndarray | None = None) -> System:
-    """Returns the system with other positions (and cells); its edges and k-plan are kept."""
+    """Returns the system with other positions (and cells); its edges and k-plan are kept.
+
+    Positions are those of the system, about its origin and without its images.
+    """
     changes = {"positions": positions} if cell is None else {"positions": positions, "cell": cell}
     return replace(system, **changes)
 

@@ -31,6 +31,16 @@ def edge_vectors(system: System) -> Array:
     return jnp.where(system.edge_mask[:, None], vectors, padding)
 
 
+def places(system: System) -> Array:
+    """Returns where the atoms are in space, positions + images · cell + origin, [N, 3] Å."""
+    graph = system.node_graph
+    moved = system.positions + system.origin[graph]
+    if system.boundary == "open":
+        return moved
+    images = system.images.astype(moved.dtype)
+    return moved + jnp.einsum("ni,nij->nj", images, system.cell[graph])
+
+
 def harmonic_order(vectors: Array) -> Array:
     """Returns Cartesian vectors [..., (x, y, z)] in the order (y, z, x) of real harmonics.
 
@@ -46,7 +56,7 @@ def cartesian_order(vectors: Array) -> Array:
 
 
 def strained(system: System, strain: Array) -> System:
-    """Returns the system with positions and cells deformed by r → r (1 + ε).
+    """Returns the system with positions, origins and cells deformed by r → r (1 + ε).
 
     Args:
         system: a batch.
@@ -54,8 +64,13 @@ def strained(system: System, strain: Array) -> System:
     """
     symmetric = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     positions, cell = system.positions, system.cell
-    moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
-    return replace(system, positions=moved, cell=cell + cell @ symmetric)
+    origin = system.origin
+    return replace(
+        system,
+        positions=positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph]),
+        origin=origin + jnp.einsum("gi,gij->gj", origin, symmetric),
+        cell=cell + cell @ symmetric,
+    )
 
 
 def reciprocal(cell: Array) -> Array:

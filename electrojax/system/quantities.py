@@ -299,13 +299,16 @@ _TABLE = (
         name="legendre_gap",
         role="diagnostic",
         unit="eV",
-        loss="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. For fixed potentials: "
-        "without it, or energy functional, forces there depend on where levels happen to start",
+        loss="(dE/dQ + mu)² at fixed charge, eV²; solver scf only. Zero for energy "
+        "functional, which fixed potentials need",
         error_unit="meV",
         compared="sound",
     ),
     Quantity(name="chemical_potential", role="prediction", axis="nodes", unit="eV"),
     Quantity(name="spin_multipoles", role="prediction", axis="nodes", unit="electrons·Å^l"),
+    Quantity(name="energy_polarization", role="prediction", unit="e·Å"),
+    Quantity(name="energy_born_charges", role="prediction", axis="nodes", unit="e"),
+    Quantity(name="energy_polarizability", role="prediction", unit="e·Å²/V"),
 )
 
 QUANTITIES: dict[str, Quantity] = {q.name: q for q in _TABLE}

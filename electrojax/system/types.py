@@ -23,7 +23,10 @@ class System:
     host, before a compiled call or ``on_device``, the fields are NumPy arrays.
 
     Attributes:
-        positions: [N, 3] Å.
+        positions: [N, 3] Å, inside the cell along periodic axes and about the mean along open ones,
+            so that float32 keeps the digits of the distances; an atom's place in space is
+            positions + images · cell + origin (:func:`electrojax.system.geometry.places`).
+        images: [N, 3] lattice vectors by which each atom was moved into the cell.
         numbers: [N] atomic numbers, 0 on padding.
         node_graph: [N] the structure of each atom, ascending.
         formal_charges: [N] e.
@@ -35,6 +38,7 @@ class System:
         cell: [G, 3, 3] Å, rows are lattice vectors; the unit matrix where nothing is periodic.
         plan_cell: [G, 3, 3] Å, the cell for which the set of k-vectors was chosen; it stays
             fixed while ``cell`` changes, so that the energy has no steps.
+        origin: [G, 3] Å, the mean of the atoms along open axes, zero along periodic ones.
         total_charge: [G] e.
         multiplicity: [G] 2S + 1.
         external_field: [G, 3] V/Å, the physical electric field.
@@ -48,6 +52,7 @@ class System:
     """
 
     positions: Array = array("nodes", (3,))
+    images: Array = array("nodes", (3,), kind="int")
     numbers: Array = array("nodes", kind="int")
     node_graph: Array = array("nodes", kind="int", index_of="graphs")
     formal_charges: Array = array("nodes")
@@ -60,6 +65,7 @@ class System:
     pair_shifts: Array = array("pairs", (3,), kind="int")
     cell: Array = array("graphs", (3, 3), pad=np.eye(3))
     plan_cell: Array = array("graphs", (3, 3), pad=np.eye(3))
+    origin: Array = array("graphs", (3,))
     total_charge: Array = array("graphs")
     multiplicity: Array = array("graphs", pad=1)
     external_field: Array = array("graphs", (3,))
@@ -162,6 +168,8 @@ class Frame:
         fragment: [N] fragment indices.
         charge_control: ``fixed_charge`` or ``fixed_potential``; empty for the model's choice.
         fermi_level: eV, an input at fixed potential; None where only a label may give it.
+        masses: [N] amu; None for the elements' standard masses.
+        velocities: [N, 3] Å/fs; None for none. No model reads masses or velocities.
         weight: factor of its squared errors in the loss; 0 leaves it out of the training.
         source: where it came from, such as ``water.xyz frame 12``; used in messages.
         split: the stored split it belongs to, such as ``train``; empty if the file names none.
@@ -183,6 +191,8 @@ class Frame:
     fragment: np.ndarray | None = None
     charge_control: str = ""
     fermi_level: float | None = None
+    masses: np.ndarray | None = None
+    velocities: np.ndarray | None = None
     weight: float = 1.0
     source: str = "structure"
     split: str = ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from electrojax.errors import ConvergenceError, DataError
+from electrojax.files import append, open_own
 from electrojax.progress import clock_time, open_bar
 from electrojax.training.checkpoints import CheckpointStore
 from electrojax.training.run import Callback, Record, Run
@@ -50,13 +51,7 @@ class JsonlLogger(Callback):
             DataError: if the disk is full or the file cannot be written.
         """
         line = json.dumps({name: _plain(value) for name, value in record.items()}) + "\n"
-        self._guarded(lambda: self._append(line.encode()))
-
-    def _append(self, line: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        self._guarded(lambda: append(self.path, line.encode()))
 
     def _mend(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +60,8 @@ class JsonlLogger(Callback):
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
-            os.truncate(self.path, whole)
+            with os.fdopen(open_own(self.path, os.O_RDWR), "rb+") as file:
+                file.truncate(whole)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:

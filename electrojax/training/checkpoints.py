@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from electrojax.errors import DataError
+from electrojax.files import DAMAGE
 from electrojax.training.position import Position, Snapshot
 from electrojax.training.step import TrainState
 
@@ -93,14 +94,12 @@ class CheckpointStore:
                     arrays=ocp.args.StandardRestore(wanted), position=ocp.args.JsonRestore()
                 ),
             )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            return _snapshot(jax.tree.map(np.asarray, found.arrays), found.position, step)
+        except DAMAGE as error:
             raise DataError(
                 f"{self.folder}/{step}: does not fit this model and optimizer, or is damaged "
                 f"({_first(error)}); resume with the configuration that wrote it"
             ) from error
-        arrays = jax.tree.map(np.asarray, found.arrays)
-        best = arrays.pop("best")
-        return Snapshot(TrainState(**arrays), best, Position.from_plain(found.position))
 
     def close(self) -> None:
         """Releases what orbax holds."""
@@ -134,6 +133,21 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+def _snapshot(arrays: dict[str, Any], plain: dict[str, Any], step: int) -> Snapshot:
+    """The content of a checkpoint.
+
+    Raises:
+        ValueError: if an element is not finite, or the position is none or of another step.
+    """
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(arrays)):
+        raise ValueError("its numbers are not all finite")
+    position = Position.from_plain(plain)
+    if position.step != step:
+        raise ValueError(f"its position is that of step {position.step}")
+    best = arrays.pop("best")
+    return Snapshot(TrainState(**arrays), best, position)
 
 
 def _arrays(state: TrainState, best: Any) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Where a training run stands: plain data that a checkpoint holds beside the arrays."""
 
 import dataclasses
+import json
 import math
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from electrojax.training.metrics import Sums
 from electrojax.training.step import Params
@@ -76,8 +79,17 @@ class Position:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Position":
-        """Returns the position that :meth:`plain` described."""
-        return cls(**{**plain, "best": Best(**plain["best"]), "sums": Sums(**plain["sums"])})
+        """Returns the position that :meth:`plain` described.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        found: Position = TypeAdapter(cls).validate_json(json.dumps(plain), strict=True)
+        counts = (found.stage, found.stage_epoch, found.epoch, found.batch, found.step)
+        waits = (found.best.epoch, found.best.waiting)
+        if min(*counts, *waits) < 0 or not 0 < found.rate_factor <= 1:
+            raise ValueError("the position has a negative count or a rate factor outside 0 to 1")
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -172,7 +172,16 @@ class Run:
         return Snapshot(to_host(self.state), self.best, Position.from_plain(self.position.plain()))
 
     def resume(self, start: Snapshot) -> None:
-        """Takes up a run where a snapshot left it."""
+        """Takes up a run where a snapshot left it.
+
+        Raises:
+            DataError: if it stands in a stage that the run has not.
+        """
+        if start.position.stage >= len(self.stages):
+            raise DataError(
+                f"the checkpoint stands in stage {start.position.stage + 1}, but the run has "
+                f"{len(self.stages)}; resume with the configuration that wrote it"
+            )
         self._pending.clear()
         self.saved = start
         self.state = jax.tree.map(jnp.array, start.state)

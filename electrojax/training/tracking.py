@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from electrojax.errors import DataError
-from electrojax.files import write_whole
+from electrojax.files import read_mapping, write_whole
 from electrojax.training.loggers.base import Logger, RunStart, Status
 from electrojax.training.run import Callback, Record, Run
 from electrojax.typing import Reporter
@@ -124,7 +124,7 @@ def _open(ids: dict[str, str], kind: str, start: RunStart, logger: Logger) -> No
 
 def _read_ids(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = read_mapping(path)
+    except DataError:
         return {}  # a first start
-    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}

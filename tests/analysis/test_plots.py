@@ -45,6 +45,6 @@ def test_metrics_file(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with pytest.raises(DataError, match="no such metrics file"):
         plots.read_metrics(path)
-    path.write_text(json.dumps({"epoch": 1}) + "\n{torn")
+    path.write_text(json.dumps({"epoch": 1}) + "\n{torn\n")
     with pytest.raises(DataError, match="metrics.jsonl:2"):
         plots.read_metrics(path)

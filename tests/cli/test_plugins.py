@@ -97,7 +97,7 @@ def test_every_verb_knows_the_package(site, trained, electrojax, tmp_path, monke
 
 def test_without_the_package_info_and_evaluate_name_it(trained, electrojax, monkeypatch):
     put_on_path(monkeypatch, None)
-    told = 'its solver "even" of package electrojax-even 0.3.0 is not installed'
+    told = 'model.solver.kind: "even" of package electrojax-even 0.3.0 is not installed'
     done = electrojax("info", trained / "model.ejx")
     assert done.code == 0 and told in done.out and '"narrow"' in done.out
     done = electrojax("evaluate", trained / "model.ejx", "builtin:ion_water")
@@ -113,7 +113,7 @@ def test_a_module_that_is_not_installed_is_imported_only_where_the_user_names_it
     assert electrojax(*command).code == 2
     assert MODULE not in sys.modules
     done = electrojax(*command, *BOTH[:2])
-    assert done.code == 2 and 'its backbone "narrow" of package' in done.err
+    assert done.code == 2 and 'model.backbone.kind: "narrow" of package' in done.err
     done = electrojax(*command, *BOTH)
     assert done.code == 0 and "forces_rmse" in done.out, done.err
 

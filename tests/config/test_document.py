@@ -105,3 +105,52 @@ def test_dumped_text_reads_back_in_both_yaml_versions() -> None:
     text = dump_document(data)
     assert parse_document(text, START).plain() == data
     assert yaml.safe_load(text) == data
+
+
+def doubled(levels: int, first: str, block: str) -> str:
+    lines = [f"a0: &a0 {first}"]
+    lines += [
+        f"a{n}: &a{n} " + block.replace("*", f"*a{n - 1}") for n in range(1, levels)
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+BOMBS = {
+    "lists": doubled(9, "[x, x, x, x, x, x, x, x, x, x]", f"[{', '.join(['*'] * 10)}]"),
+    "blocks": doubled(29, "{a: 1, b: 1}", "{a: *, b: *}"),
+    "long texts": doubled(2, "x" * 500_000, f"[{', '.join(['*'] * 1000)}]"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_aliases_of_aliases_are_bounded(name: str) -> None:
+    start = Position("f.yaml", 1, Path())
+    with pytest.raises(ConfigError, match="more than 100000 values"):
+        parse_document(BOMBS[name], start)
+
+
+def test_ordinary_aliases_are_written_out() -> None:
+    entry = parse_document("a: &a [1, 2]\nb: [*a, *a]\n", Position("f.yaml", 1, Path()))
+    assert entry.plain() == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a: " + "[" * 60 + "]" * 60, "nested too deeply"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        (f"{'k' * 201}: 1", "a key has more than 200 characters"),
+        ('a: "\\UFFFFFFFF"', "not valid YAML"),
+    ],
+)
+def test_documents_beyond_measure(text: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=word) as caught:
+        parse_document(text, Position("f.yaml", 1, Path()))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_large_file_is_none_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(ConfigError, match="more than 1 MiB"):
+        read_document(path, "large.yaml", tmp_path)

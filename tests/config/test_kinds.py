@@ -55,7 +55,7 @@ def test_fields_become_options_and_hidden_ones_do_not(options: Any) -> None:
         ("strength", "2", "float_type"),
         ("strength", True, "float_type"),
         ("strength", float("inf"), "finite_number"),
-        ("widths", [1.0, -1.0], "greater_than"),
+        ("widths", [1.0, -1.0], "greater_than_equal"),
         ("widths", [1.0, "x"], "float_type"),
         ("widths", 1.0, "tuple_type"),
         ("mode", "c", "literal_error"),

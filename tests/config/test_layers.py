@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from electrojax.config.document import Entry, Position, parse_document
-from electrojax.config.layers import apply_overrides, find_file, merge, read_layers
+from electrojax.config.layers import (
+    ConfigFile,
+    apply_overrides,
+    find_beside,
+    find_file,
+    merge,
+    read_layers,
+)
 from electrojax.errors import ConfigError
 
 START = Position("a.yaml", 1, Path("/"))
@@ -172,3 +179,24 @@ def test_a_missing_file_can_be_started_and_a_folder_cannot(tmp_path):
         with pytest.raises(ConfigError, match="is a folder; name a YAML file") as caught:
             find_file(name)
         assert "init" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", "", "./", "..", "n" * 300, "a\x00b", "/" * 5000])
+def test_names_that_no_file_has_are_missing_files(tmp_path: Path, name: str) -> None:
+    at = Entry(name, Position("run.yaml", 1, tmp_path))
+    with pytest.raises(ConfigError, match="no file") as caught:
+        find_beside(at, ConfigFile(tmp_path / "run.yaml", "run.yaml"), "include")
+    assert len(str(caught.value)) < 1000
+    with pytest.raises(ConfigError):
+        find_file(name)
+
+
+def test_includes_of_includes_are_bounded(tmp_path: Path) -> None:
+    """Thirty files that each include the next one twice would be read 2^30 times."""
+    for number in range(30):
+        (tmp_path / f"{number}.yaml").write_text(
+            f"include: [{number + 1}.yaml, {number + 1}.yaml]\n"
+        )
+    (tmp_path / "30.yaml").write_text("run: {seed: 1}\n")
+    with pytest.raises(ConfigError, match="includes more than"):
+        read_layers(ConfigFile(tmp_path / "0.yaml", "0.yaml"))

@@ -54,7 +54,7 @@ REFUSED = {
     "negative cutoff": (
         "cutoff: 4.5",
         "cutoff: -4.5",
-        "run.yaml:8  model.backbone.cutoff   must be greater than 0, got -4.5",
+        "run.yaml:8  model.backbone.cutoff   must be at least 1e-09, got -4.5",
     ),
     "nan cutoff": (
         "cutoff: 4.5",
@@ -189,9 +189,7 @@ def test_one_stage_may_be_written_directly_under_train(run_file: Path, tables: T
     assert loaded.config.train.ema == 0.9
     assert loaded.provenance.where("train.stages.0.loss") == "run.yaml:14"
     edited(run_file, "epochs: 5", "epochs: -5")
-    assert refused(run_file, tables).startswith(
-        "run.yaml:13  train.epochs   must be greater than 0"
-    )
+    assert refused(run_file, tables).startswith("run.yaml:13  train.epochs   must be at least 1")
     edited(run_file, "epochs: -5", "epoch: 5")
     assert 'did you mean "epochs"?' in refused(run_file, tables)
 

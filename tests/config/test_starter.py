@@ -100,10 +100,10 @@ def test_schema_text_lists_every_key_of_a_section(tables: Tables) -> None:
     text = schema_text("model.solver.scf", tables)
     assert text.splitlines() == [
         "model.solver (kind: scf): Charges iterated to self-consistency.",
-        "  kind       scf                required",
-        "  mixing     linear | anderson  anderson  mixing scheme",
-        "  tolerance  number > 0         1.0e-05   largest residual, e",
-        "  implicit   true | false       true      whether gradients are implicit",
+        "  kind       scf                       required",
+        "  mixing     linear | anderson         anderson  mixing scheme",
+        "  tolerance  number >= 1e-09 <= 1e+09  1.0e-05   largest residual, e",
+        "  implicit   true | false              true      whether gradients are implicit",
     ]
     assert schema_text("model.density.width", tables).count("\n") == 2
     assert "list of whole numbers" in schema_text("model.backbone", tables)
@@ -120,7 +120,7 @@ def test_json_schema_describes_the_file_and_its_sections(tables: Tables) -> None
     assert "epochs" in whole["$defs"]["Train"]["properties"]
     solver = json.loads(schema_json("model.solver", tables))
     tolerances = [block["properties"].get("tolerance") for block in solver["oneOf"]]
-    assert tolerances[0] is None and tolerances[1]["exclusiveMinimum"] == 0
+    assert tolerances[0] is None and tolerances[1]["minimum"] == 1e-9
     one = json.loads(schema_json("model.solver.scf", tables))
     assert set(one["properties"]) == {"kind", "mixing", "tolerance", "implicit"}
 

@@ -46,6 +46,12 @@ SOLVERS = {
         "receiver_norms": [8.0, 4.0, 8.0, 4.0],
     },
     "non-scf": {"kind": "non_scf", "channels": 4, "receiver_norms": [8.0, 4.0, 8.0, 4.0]},
+    "non-scf-one-shot": {
+        "kind": "non_scf",
+        "channels": 3,
+        "steps": 1,
+        "energy": "one_shot",
+    },
     "non-scf-signed": {
         "kind": "non_scf",
         "channels": 4,

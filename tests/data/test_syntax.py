@@ -3,8 +3,10 @@
 ASE's reader is the independent implementation, for files that it reads as the format says.
 """
 
+import contextlib
 import dataclasses
 import json
+import time
 
 import ase.io
 import numpy as np
@@ -235,3 +237,21 @@ def test_names_of_splits_are_written_as_they_are_read(tmp_path):
     odd = dataclasses.replace(read_frames(target)[0], split='a "b" c')
     target.write_text(extxyz_text(odd))
     assert read_frames(target)[0].split == 'a "b" c'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Properties=" + ":".join(f"c{i}:R:1" for i in range(50_000)),
+        " ".join(["x"] * 100_000) + " a=1",
+        " ".join(f"k{i}={i}" for i in range(50_000)) + " k7=8",
+        'a="_JSON ' + "[" * 500_000,
+        "a=" + "{" * 200_000,
+    ],
+    ids=["columns", "words", "names", "nest", "brackets"],
+)
+def test_long_headers_take_time_in_proportion(tmp_path, header):
+    begin = time.process_time()
+    with contextlib.suppress(DataError):
+        frame(tmp_path, header)
+    assert time.process_time() - begin < 5

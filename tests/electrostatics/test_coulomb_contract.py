@@ -202,8 +202,9 @@ def test_potential_is_differentiable_in_positions(kind, rng, x64, l_max=1):
 @pytest.mark.parametrize(("kind", "l_max"), [("open", 2), ("periodic", 0), ("ewald", 0)])
 def test_coincident_atoms_have_finite_derivatives(kind, l_max, rng, x64):
     positions, multipoles, cell = ref.random_structure(rng, 4, l_max=l_max)
-    positions[1] = positions[0]
+    positions[1] = positions[0] + [0.15, 0.0, 0.0]  # frames with atoms in one place are refused
     engine, system, _ = ref.prepared(kind, [(positions, cell)], l_max=l_max)
+    system = replace(system, positions=system.positions.at[1].set(system.positions[0]))
     p = jnp.asarray(multipoles)
     energy = ref.energy_of(engine, system, p, l_max, 1.0)
     total = jax.jit(lambda r: energy(r, system.cell).sum())

@@ -114,9 +114,15 @@ def test_fixed_sites_of_no_atom(kind, rng, x64):
     system = ref.batch(placed, kind, engine, 0.9, L_MAX, extra=(2, 1))
     points = np.array([*(np.dot(f, CELLS[g]) for f, g in zip(FIXED, STRUCTURE)), np.zeros(3)])
     order = numbers(system.n_nodes, lambda *_: ([0, 2], [1]))
+    at = np.asarray(system.positions)
     listed = [
-        coulomb_pairs(np.concatenate([r, points[i[len(r) :] - system.n_nodes]]), a, *cutoff)
-        for (r, a), i, cutoff in zip(placed, order, [(kind, engine.pair_cutoff(L_MAX))] * 2)
+        coulomb_pairs(
+            np.concatenate([at[i[: len(r)]], points[i[len(r) :] - system.n_nodes] - origin]),
+            a,
+            kind,
+            engine.pair_cutoff(L_MAX),
+        )
+        for (r, a), i, origin in zip(placed, order, np.asarray(system.origin))
     ]
     ends = [np.concatenate([i[pair[end]] for i, pair in zip(order, listed)]) for end in (0, 1)]
     shifts = np.concatenate([pair[2] for pair in listed])

@@ -7,6 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 
+from electrojax.config.resolve import load_run, resolved_yaml
 from electrojax.runs.build import open_job
 from electrojax.runs.check import coulomb_sums
 
@@ -48,3 +49,20 @@ def test_the_sums_of_a_job(tmp_path: Path, rng: np.random.Generator, method: str
     batches = [batch.system for batch, _ in job.loaders["train"].epoch(0)]
     real = sum(int(system.pair_mask.sum()) for system in batches)
     assert real == sum(sample.system.n_pairs for sample in job.samples["train"])
+
+
+def test_a_resolved_file_of_an_older_version_is_warned_of(tmp_path: Path, rng: np.random.Generator):
+    """Solver options that it lacks have another default now; those that it has are its own."""
+    ase.io.write(tmp_path / "boxes.xyz", boxes(rng)[:1])
+    text = RUN.replace("METHOD", "auto").replace("solver/local", "solver/non_scf")
+    (tmp_path / "run.yaml").write_text(text)
+    written = resolved_yaml(load_run(tmp_path / "run.yaml").config)
+    assert "potentials: local" in written
+    lacking = "".join(x for x in written.splitlines(True) if "potentials:" not in x)
+    (tmp_path / "resolved.yaml").write_text(lacking)
+    (warning,) = load_run(tmp_path / "resolved.yaml").changed_defaults()
+    assert "model.solver.potentials" in warning and "write potentials: absolute" in warning
+    kept = load_run(tmp_path / "resolved.yaml", ["model.solver.potentials=absolute"])
+    assert not kept.changed_defaults()
+    (tmp_path / "resolved.yaml").write_text(written)
+    assert not load_run(tmp_path / "resolved.yaml").changed_defaults()

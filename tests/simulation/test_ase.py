@@ -7,7 +7,7 @@ import pytest
 from ase.calculators.calculator import PropertyNotImplementedError
 
 import electrojax as ej
-from electrojax.errors import DataError
+from electrojax.errors import ConfigError, DataError
 from electrojax.simulation import ase as module
 from electrojax.simulation.ase import Calculator
 from electrojax.simulation.inputs import frame_with_inputs
@@ -137,3 +137,42 @@ def test_an_unknown_element_is_named(model):
     atoms.calc = Calculator(model)
     with pytest.raises(DataError, match="contains S"):
         atoms.get_forces()
+
+
+@pytest.mark.parametrize(
+    ("option", "near"),
+    [
+        ("external_feild", "did you mean 'external_field'"),
+        ("charge", "did you mean 'total_charge'"),
+        ("label", "known: total_charge"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused_with_a_near_name(model, option, near):
+    for call in (lambda **k: Calculator(model, **k), Calculator(model).set):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'; {near}"):
+            call(**{option: -1})
+
+
+def test_inputs_can_be_set_later(model):
+    atoms = atoms_of(water(1))
+    atoms.calc = Calculator(model, total_charge=0.0, atoms=atoms)
+    plain, dipole = atoms.get_potential_energy(), atoms.get_dipole_moment()
+    assert atoms.calc.set(external_field=[0.0, 0.1, 0.0]) == {"external_field": [0.0, 0.1, 0.0]}
+    assert atoms.get_potential_energy() - plain == pytest.approx(-0.1 * dipole[1], rel=1e-9)
+    atoms.calc.set(external_field=None)
+    assert atoms.get_potential_energy() == plain
+    assert atoms.calc.todict() == {"total_charge": 0.0}
+
+
+def test_a_single_model_computes_in_double_precision_on_request(model):
+    single = potential("light", "local", "float32")
+    energies = []
+    for given, precision in ((model, None), (single, "float64"), (single, None)):
+        atoms = atoms_of(water(1), total_charge=0.0)
+        atoms.calc = Calculator(given, precision=precision)
+        energies.append(atoms.get_potential_energy())
+        assert atoms.calc.model.precision == (precision or given.precision)
+    # The parameters of both were drawn in float64 and differ by their rounding to float32.
+    assert abs(energies[1] - energies[0]) < 1e-4 and energies[2] != energies[1]
+    with pytest.raises(ConfigError, match='"double" does not exist; choose float32 or float64'):
+        Calculator(single, precision="double")

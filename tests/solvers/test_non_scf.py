@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -100,16 +101,18 @@ def test_more_electrons_up_than_down(x64):
 
 
 def test_the_barycentre_makes_a_neutral_structure_independent_of_the_origin(x64):
+    """Of absolute potentials; of potential differences nothing depends on it."""
     features = features_of(5)
     frame = cluster(total_charge=0.0)
     moved = dataclasses.replace(frame, positions=frame.positions + np.array([3.0, -2.0, 7.0]))
     systems = [system_of([f]) for f in (frame, moved)]
-    for barycentre in (True, False):
-        solver = FieldUpdates(barycentre=barycentre, receiver_widths=(1.1, 2.0), **COMMON)
+    for barycentre, potentials in itertools.product((True, False), ("absolute", "local")):
+        options = {"barycentre": barycentre, "potentials": potentials, **COMMON}
+        solver = FieldUpdates(receiver_widths=(1.1, 2.0), **options)
         params = random_params(solver, systems[0], features)
         run = run_of(solver, features)
         before, after = (energy_of(run(params, system)) for system in systems)
-        assert np.allclose(before, after, atol=1e-9) is barycentre
+        assert np.allclose(before, after, atol=1e-9) is (barycentre or potentials == "local")
 
 
 @pytest.mark.conformance
@@ -158,8 +161,8 @@ def test_wild_parameters_atoms_at_one_place_and_nothing_leave_numbers(x64):
     """A pair at one place, one atom, padding, then nothing at all: gradients of a force loss."""
     lone = testing.cluster(np.random.default_rng(2), n=1, total_charge=-1.0, multiplicity=2.0)
     system = system_of([cluster(multiplicity=4.0), lone], nodes=2, graphs=1)
-    system = replace(system, positions=system.positions.copy())
-    system.positions[1] = system.positions[0]
+    positions = jnp.asarray(system.positions)
+    system = replace(system, positions=positions.at[1].set(positions[0]))
     features = features_of(8)
     solver = FieldUpdates(fukui="signed", receiver_widths=(1.1,), **COMMON)
     params = random_params(solver, system, features)
@@ -229,5 +232,9 @@ def test_what_is_refused():
         FieldUpdates(receiver_norms=(1.0, -1.0, 1.0, 1.0), **COMMON).check(cluster())
     with pytest.raises(DataError, match="multiplicity 0"):
         FieldUpdates(**COMMON).check(cluster(multiplicity=0.0))
+    with pytest.raises(ConfigError, match="needed steps: 1, got 2"):
+        FieldUpdates(energy="one_shot", l_max=1).check(cluster())
+    with pytest.raises(ConfigError, match=r"receiver_widths: \[1.5, 3.0\], got \[2.0\]"):
+        FieldUpdates(energy="one_shot", steps=1, receiver_widths=(2.0,)).check(cluster())
     with pytest.raises(DataError, match="keeps the total_charge"):
         FieldUpdates(**COMMON).check(cluster(charge_control="fixed_potential"))

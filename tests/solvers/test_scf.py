@@ -23,6 +23,9 @@ SCALES = (500.0, 8.0)
 """eV/(e·Å^l)², the hardness of scf before training."""
 
 
+FREE = {"response": "free", "energy": "coulomb"}
+
+
 def cluster(**inputs):
     inputs = {"total_charge": 0.6, "external_field": np.array([0.1, 0.0, -0.2]), **inputs}
     return testing.cluster(np.random.default_rng(1), n=5, **inputs)
@@ -225,7 +228,7 @@ def test_direct_and_unrolled_gradients(x64):
 def test_a_warm_start_saves_products(x64, update):
     system, features = system_of([cluster()]), features_of(5)
     solver = SelfConsistentField(
-        response="free", update=update, tolerance=1e-9, receiver_widths=(1.1, 2.0), **COMMON
+        update=update, tolerance=1e-9, receiver_widths=(1.1, 2.0), **FREE, **COMMON
     )
     params = jax.tree.map(lambda x: 0.3 * x, random_params(solver, system, features))
     run = run_of(solver, features)
@@ -267,8 +270,9 @@ def test_wild_parameters_and_atoms_on_top_of_each_other_leave_numbers(x64, respo
     [
         ({"update": "one_body"}, 'needs response "free"'),
         ({"response": "free", "energy": "functional"}, "minimises nothing"),
-        ({"response": "free", "receiver_widths": (0.5,)}, "none below the width"),
-        ({"response": "free", "receiver_norms": (1.0,)}, "needed 4"),
+        ({"potentials": "absolute"}, 'needs response "free"'),
+        ({**FREE, "receiver_widths": (0.5,)}, "none below the width"),
+        ({**FREE, "receiver_norms": (1.0,)}, "needed 4"),
     ],
 )
 def test_options_that_clash(options, message):

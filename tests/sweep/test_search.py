@@ -180,7 +180,7 @@ REFUSED = {
     "out of bounds": (
         "{low: 8, high: 32, step: 8}",
         "{low: 0, high: 32}",
-        "sweep.yaml:4 model.backbone.channels must be greater than 0",
+        "sweep.yaml:4 model.backbone.channels must be at least 1",
     ),
     "a metric of the test set": (
         "trials: 6,",

@@ -40,7 +40,7 @@ data:
 model:
   backbone: {kind: light, cutoff: 3.0, channels: 4, layers: 1}
   density: {l_max: 0, width: 1.1}
-  solver: {kind: scf, response: free, receiver_widths: [1.1, 2.0], tolerance: 1e-4}
+  solver: {kind: scf, response: free, energy: coulomb, receiver_widths: [1.1, 2.0], tolerance: 1e-4}
 train:
   max_unconverged: 0.5
   stages:

@@ -48,6 +48,7 @@ def apply(params, system):
         density=density,
         dipole=dipole(density, system),
         polarization=dipole(density, system),
+        energy_polarization=dipole(density, system),
         fermi_level=jnp.zeros(graphs, positions.dtype),
         chemical_potential=jnp.zeros_like(charges),
         spin_multipoles=jnp.zeros_like(density.multipoles[:, 0]),

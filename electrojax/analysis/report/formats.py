@@ -2,9 +2,11 @@
 
 import csv as csv_module
 import io
+import re
 from collections.abc import Sequence
 
 from electrojax.analysis.report.tables import Table
+from electrojax.text import visible
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -27,10 +29,17 @@ def markdown(table: Table) -> str:
 def markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
     """Returns rows of text as a Markdown table, numbers aligned to the right."""
     rule = ["---", *("---:" if numbers else "---" for _ in head[1:])]
-    lines = [head, rule, *rows]
-    return "".join(
-        f"| {' | '.join(str(t).replace('|', chr(92) + '|') for t in line)} |\n" for line in lines
-    )
+    lines = [[plain_markdown(text) for text in line] for line in (head, *rows)]
+    lines.insert(1, rule)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def plain_markdown(text: str) -> str:
+    """Returns text that Markdown shows as it is: no HTML, link, image or second line."""
+    shown = re.sub(r"&(?=#?\w+;)", "&amp;", _one_line(str(text)).replace("\\", r"\\"))
+    for character, written in (("<", "&lt;"), ("|", r"\|"), ("](", r"]\("), ("`", r"\`")):
+        shown = shown.replace(character, written)
+    return shown
 
 
 def csv(tables: Sequence[Table]) -> str:
@@ -43,19 +52,34 @@ def csv(tables: Sequence[Table]) -> str:
     writer = csv_module.writer(out, lineterminator="\n")
     names = dict.fromkeys(_heading(c.name, c.unit) for table in tables for c in table.columns)
     titles = [f"{name} {part}" for name in names for part in ("mean", "std", "n", "best")]
-    writer.writerow(["data", "label", "runs", *titles])
+    writer.writerow(["data", "label", "runs", *map(plain_cell, titles)])
     for table in tables:
         for i, (label, count) in enumerate(zip(table.rows, table.counts)):
             told = _columns(table, i)
             cells = [text for name in names for text in told.get(name, ("", "", 0, ""))]
-            writer.writerow([table.title, label, count, *cells])
+            writer.writerow([plain_cell(table.title), plain_cell(label), count, *cells])
     return out.getvalue()
+
+
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""Beginnings of what a spreadsheet computes."""
+
+
+def plain_cell(text: str) -> str:
+    """Returns text that a spreadsheet shows and does not compute, with an apostrophe before it.
+
+    OWASP, CSV injection.
+    """
+    shown = _one_line(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA) else shown
 
 
 def latex(tables: Sequence[Table]) -> str:
     """Returns tables for LaTeX with the package booktabs, the best in bold."""
     note = r"% needs \usepackage{booktabs}; mean ± sample standard deviation over the runs"
-    return "\n".join([note, *(f"% {table.title}\n{_tabular(table)}" for table in tables)])
+    return "\n".join(
+        [note, *(f"% {_one_line(table.title)}\n{_tabular(table)}" for table in tables)]
+    )
 
 
 def _tabular(table: Table) -> str:
@@ -90,7 +114,11 @@ def _columns(table: Table, row: int) -> dict[str, tuple[object, ...]]:
 
 def escape(text: str) -> str:
     """Returns text for LaTeX, in ASCII."""
-    return "".join(LATEX.get(character, character) for character in text)
+    return "".join(LATEX.get(character, character) for character in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return visible(" ".join(text.splitlines()))
 
 
 def _heading(name: str, unit: str) -> str:

@@ -1,17 +1,16 @@
 """Run folders as a report reads them: whatever state they are in, they are told about."""
 
 import dataclasses
-import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeVar
 
 from electrojax.analysis.plots import epoch_records
 from electrojax.analysis.predictions import CURVES, PREDICTIONS, StoredPredictions, read_predictions
 from electrojax.errors import DataError
+from electrojax.files import read_mapping, read_records
+from electrojax.text import visible
 
 Record = Mapping[str, Any]
 
@@ -123,9 +122,12 @@ def read_run(folder: Path, axes: Mapping[str, Any] | None = None) -> RunRecord:
     """
     run = RunRecord(folder, folder.name, axes=axes or {})
     try:
-        config = _mapping(folder / "resolved.yaml", yaml.safe_load, yaml.YAMLError)
-        run = dataclasses.replace(run, config=config, name=config.get("run", {}).get("name"))
-        environment = _mapping(folder / "environment.json", json.loads, ValueError)
+        config = _mapping(folder / "resolved.yaml")
+        _check_blocks("resolved.yaml", config, ("run", "data", "model", "train"))
+        name = visible(str(config.get("run", {}).get("name", folder.name)))
+        run = dataclasses.replace(run, config=config, name=name)
+        environment = _mapping(folder / "environment.json")
+        _check_blocks("environment.json", environment, ("data",))
         records = _records(folder / "metrics.jsonl")
         run = dataclasses.replace(run, environment=environment, epochs=epoch_records(records))
         final = _final(records)
@@ -160,32 +162,41 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
             yield from _below(child, depth - 1)
 
 
-def _mapping(path: Path, parse: Any, failure: type[Exception]) -> dict[str, Any]:
-    try:
-        content = parse(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f"{path.name} is missing") from None
-    except (OSError, failure, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name} is damaged ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path.name} is damaged (holds no mapping)")
-    return content
+def _mapping(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise DataError(f"{path.name} is missing")
+    return _beside(path, lambda: read_mapping(path))
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file; a last line that a killed process left torn does not count."""
-    if not path.is_file():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise DataError(f"{path.name}:{number} is damaged (no JSON record)")
-        records.append(record)
+    """The records of a metrics file, whose epochs are whole numbers."""
+    records = _beside(path, lambda: read_records(path, strict=True))
+    if not all(isinstance(record.get("epoch", 0), int) for record in records):
+        raise DataError(f"{path.name} is damaged (an epoch is no whole number)")
     return records
+
+
+T = TypeVar("T")
+
+
+def _beside(path: Path, read: Callable[[], T]) -> T:
+    """What is read; an error names the file without its folder, which the report names."""
+    try:
+        return read()
+    except DataError as error:
+        said = str(error).replace(str(path), path.name)
+        raise DataError(said.replace(": is damaged", " is damaged", 1)) from None
+
+
+def _check_blocks(name: str, content: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Checks that what is read below some keys is blocks.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    for key in keys:
+        if not isinstance(content.get(key, {}), dict):
+            raise DataError(f"{name} is damaged ({key}: needed a block of keys)")
 
 
 def _final(records: Sequence[dict[str, Any]]) -> Record:
@@ -199,12 +210,18 @@ def _why(run: RunRecord, records: Sequence[dict[str, Any]]) -> str:
     stops = [r["reason"] for r in records if r.get("event") == "stop" and "reason" in r]
     if stops:
         return str(stops[-1])
-    stages = run.config.get("train", {}).get("stages", [])
-    planned = sum(stage.get("epochs", 0) for stage in stages)
+    planned = _planned(run.config.get("train", {}).get("stages"))
     where = f"after epoch {len(run.epochs)} of {planned}"
     if run.epochs and len(run.epochs) >= planned:
         where = "before the last evaluation"
     return f"stopped {where}; continue it with electrojax train --resume auto"
+
+
+def _planned(stages: Any) -> int:
+    """Epochs of all stages, as far as they are told."""
+    told = stages if isinstance(stages, list) else []
+    epochs = [stage.get("epochs") for stage in told if isinstance(stage, dict)]
+    return sum(number for number in epochs if isinstance(number, int))
 
 
 def _is_number(value: Any) -> bool:

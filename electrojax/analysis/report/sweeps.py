@@ -1,13 +1,14 @@
 """All runs that a report is asked for, those of sweeps with what the sweep says of them."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from electrojax.analysis.report.runs import NO_RUN, RunRecord, read_run, run_folders
 from electrojax.errors import DataError
+from electrojax.files import read_mapping, read_records
+from electrojax.text import visible
 
 INDEX = "sweep.json"
 """Beside the run folders of a sweep: its name, its points in order, what to report."""
@@ -76,12 +77,16 @@ def _place(folder: Path, places: Mapping[Path, int]) -> tuple[int, str]:
 
 def _sheet(folder: Path) -> Sheet:
     path = folder / INDEX
+    content = read_mapping(path)
     try:
-        content = json.loads(path.read_text())
         wishes, over = content.get("report", {}), content.get("report", {}).get("mean_over")
-        points = {p["name"]: dict(p["values"]) for p in content["points"]}
-        asked = Wishes(content["name"], tuple(wishes.get("metrics", ())), (over,) if over else ())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        points = {_folder_name(p["name"]): dict(p["values"]) for p in content["points"]}
+        asked = Wishes(
+            visible(str(content["name"])),
+            tuple(map(str, wishes.get("metrics", ()))),
+            (str(over),) if over else (),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: is damaged ({error}); run the sweep again to rewrite it"
         ) from None
@@ -92,9 +97,9 @@ def _point(folder: Path, values: Mapping[str, Any] | None) -> RunRecord:
     """A run, with what its sweep calls it and, unless it is finished, why the sweep says so."""
     if not folder.is_dir():
         return RunRecord(folder, folder.name, axes=values or {}, reason="waiting: nobody began it")
-    told = _lines(folder / POINT)
-    run = read_run(folder, values or (told[0].get("values") if told else None))
-    ends = _lines(folder / ATTEMPTS)
+    told = _told(folder / POINT).get("values")
+    run = read_run(folder, values or (told if isinstance(told, dict) else None))
+    ends = read_records(folder / ATTEMPTS)
     if not run.reason or not ends:
         return run
     last = ends[-1]
@@ -106,17 +111,20 @@ def _point(folder: Path, values: Mapping[str, Any] | None) -> RunRecord:
     return dataclasses.replace(run, reason=reason)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON file or of JSON lines; what is torn is left out."""
+def _told(path: Path) -> dict[str, Any]:
+    """What the sweep calls a point; nothing where it does not say."""
     try:
-        text = path.read_text()
-    except OSError:
-        return []
-    found = []
-    for part in [text] if path.suffix == ".json" else text.splitlines():
-        try:
-            value = json.loads(part)
-        except ValueError:
-            continue
-        found += [value] if isinstance(value, dict) else []
-    return found
+        return read_mapping(path)
+    except DataError:
+        return {}
+
+
+def _folder_name(name: Any) -> str:
+    """The name of a folder inside the sweep's.
+
+    Raises:
+        ValueError: if it leads elsewhere.
+    """
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError("the name of a point is none of a folder")
+    return name

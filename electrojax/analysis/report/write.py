@@ -44,7 +44,7 @@ def write_reports(
 def markdown(report: Report) -> str:
     """Returns the tables of a report as Markdown."""
     parts = [
-        f"# {report.title}\n",
+        f"# {formats.plain_markdown(report.title)}\n",
         *(text for part in report.parts for text in _part(part, len(report.parts) > 1)),
         _titled("Not finished", ("run", "reason"), report.unfinished),
         _titled("Data", ("file", "SHA-256", "runs"), report.data),
@@ -59,7 +59,7 @@ def _part(part: Part, several: bool) -> list[str]:
     tables += [curve_table(part.groups, kind, ()) for kind in CURVE_KINDS]
     labels = [group.label for group in part.groups]
     differing = [(key, *values) for key, values in part.differences]
-    of = f": {part.name}" if several else ""
+    of = f": {formats.plain_markdown(part.name)}" if several else ""
     return [
         f"## Comparison{of}\n" if several else "",
         formats.markdown(part.table),

@@ -135,7 +135,8 @@ class CounterChargedCoulomb(SlabCoulomb):
         normal, height = slab_normal(cell, sites.normal)
         along = jnp.sum(normal * cell[:, sites.normal], axis=-1)
         normal = normal * jax.lax.stop_gradient(jnp.sign(along))[:, None]
-        positions = layout.dense(sites.positions)
+        # Counter charges stand at heights in space.
+        positions = layout.dense(sites.positions + sites.origin[sites.structure])
         return CounterChargedOperator(
             bulk=slab,
             layout=layout,

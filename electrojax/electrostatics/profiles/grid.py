@@ -113,8 +113,11 @@ def given_density(density: ChargeDensity, system: System, structure: int) -> Giv
     if np.any(widths == 0):
         raise ConfigError("a point charge (width 0) in a plot; needed a positive width in Å")
     multipoles = np.asarray(summed_channels(jnp.asarray(density.multipoles)), np.float64)[found]
-    positions = np.asarray(system.positions, np.float64)[found]
     cell = np.asarray(system.cell, np.float64)[structure]
+    positions = np.asarray(system.positions, np.float64)[found]
+    positions = positions + np.asarray(system.origin, np.float64)[structure]
+    if system.boundary != "open":
+        positions = positions + np.asarray(system.images)[found] @ cell
     return checked_density(
         positions, multipoles, widths, cell, system.boundary, system.normal, True
     )

@@ -27,8 +27,8 @@ def equilibrated(
 
     Args:
         multipoles: [N, C, M] e·Å^l.
-        raw: [N, C], unconstrained weights.
-        totals: [G, C] e.
+        raw: [N, C] unconstrained weights, or [N, 1] for the same of every channel.
+        totals: [G, C] e, or [G, 1].
         system: the batch.
         kind: the form of the weights.
 
@@ -43,23 +43,21 @@ def equilibrated(
 def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
     """Returns multipoles whose charges sum to the total charge of each structure.
 
-    q_i ← q_i + f_i (Q − Σ_j q_j) with f_i = softplus(logit_i) / Σ_j softplus(logit_j): positive
-    weights, so the denominator cannot vanish.
+    q_i ← q_i + f_i (Q − Σ_j q_j) with the positive weights f of :func:`fukui_weights`; R. Zubatyuk,
+    J. S. Smith, B. T. Nebgen, S. Tretiak and O. Isayev, Nat. Commun. 12, 4870 (2021).
 
     Args:
-        multipoles: [N, M] e·Å^l.
-        logits: [N] unconstrained Fukui weights.
+        multipoles: [N, M] or, of C channels that each have that sum, [N, C, M] e·Å^l.
+        logits: [N], unconstrained weights.
         system: the batch, with ``total_charge`` [G] in e.
 
     Returns:
-        [N, M]; padding stays zero.
+        Multipoles of the same shape; padding stays zero.
     """
-    fukui = jax.nn.softplus(logits) * system.node_mask
-    missing = system.total_charge - graph_sum(multipoles[:, 0], system)
-    total = graph_sum(fukui, system)
-    per_graph = missing / jnp.where(total > 0, total, 1.0)
-    shift = fukui * per_graph[system.node_graph]
-    return multipoles.at[:, 0].add(shift)
+    channels = multipoles if multipoles.ndim == 3 else multipoles[:, None]
+    totals = jnp.asarray(system.total_charge)[:, None]
+    found = equilibrated(channels, logits[:, None], totals, system, "positive")
+    return found.reshape(multipoles.shape)
 
 
 def fukui_weights(raw: Array, system: System, kind: Fukui) -> Array:

@@ -176,6 +176,7 @@ def structure_prediction(atoms, energy, forces, charges=None, dipole=None):
         charges=np.zeros(atoms) if charges is None else charges,
         dipole=np.zeros(3) if dipole is None else dipole,
         polarization=np.zeros(3),
+        energy_polarization=np.zeros(3),
         fermi_level=0.0,
         chemical_potential=np.zeros(atoms),
         spin_multipoles=np.zeros((atoms, 1)),

@@ -59,3 +59,37 @@ def test_latex_reads_back():
 @pytest.mark.parametrize(("text", "escaped"), [("50%", r"50\%"), ("a\\b", r"a\textbackslash{}b")])
 def test_latex_escapes(text, escaped):
     assert formats.escape(text) == escaped
+
+
+HOSTILE = '=cmd|"/c calc"!A1 <script>alert(1)</script> [a](javascript:b) `x`\n\x1b[31m\u202eend'
+
+
+@pytest.fixture
+def hostile():
+    labels, cells = [HOSTILE, "+1", "-1", "@a", "plain"], [[Statistic(-1.0, None, 1)]] * 5
+    return Table(HOSTILE, [Column(HOSTILE)], labels, [1] * 5, cells)
+
+
+def test_markdown_shows_hostile_names_as_text(hostile):
+    text = formats.markdown(hostile)
+    assert len(text.splitlines()) == 2 + 5, "a name has no second line"
+    for raw in ("<script", "](", "\x1b", "\u202e", " `x"):
+        assert raw not in text
+    assert "&lt;script>" in text and r"\x1b[31m\\u202eend" in text.replace("\\\\x", "\\x")
+
+
+def test_csv_has_no_formulas_but_negative_numbers(hostile):
+    rows = list(csv.reader(io.StringIO(formats.csv([hostile]))))
+    assert len(rows) == 1 + 5
+    for row in rows:
+        for text in row:
+            assert not text.startswith(("=", "+", "@", "\t", "\r"))
+            assert not text.startswith("-") or float(text) == -1.0
+    assert [row[1] for row in rows[2:]] == ["'+1", "'-1", "'@a", "plain"]
+    assert rows[5][3] == "-1.0"
+
+
+def test_latex_of_a_name_with_two_lines_stays_a_comment(hostile):
+    for line in formats.latex([hostile]).splitlines():
+        assert line.startswith(("%", "\\", "{", "'", " ")) or line.endswith(r"\\")
+    assert "\x1b" not in formats.latex([hostile])

@@ -115,3 +115,34 @@ def test_folders_that_are_no_runs(tmp_path):
         read_all([tmp_path / "file"])
     with pytest.raises(DataError, match="absent: does not exist"):
         read_all([tmp_path / "absent"])
+
+
+DAMAGED = {
+    "run is empty": ("resolved.yaml", "run: null\n"),
+    "data is a list": ("resolved.yaml", "run: {name: x}\ndata: [1]\n"),
+    "train is text": ("resolved.yaml", "run: {name: x}\ntrain: abc\n"),
+    "aliases": ("resolved.yaml", "run: &a {name: x}\nmodel: *a\n"),
+    "a tag": ("resolved.yaml", "run: !!python/name:os.system\n"),
+    "digests are a list": ("environment.json", '{"data": [1]}'),
+    "deep JSON": ("environment.json", "[" * 100_000),
+    "an epoch of text": ("metrics.jsonl", '{"epoch": "one"}\n{"epoch": 2}\n'),
+    "deep records": ("metrics.jsonl", "[" * 100_000 + "\n{}\n"),
+    "records that are lists": ("metrics.jsonl", "[1]\n{}\n"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_is_the_reason_why_a_run_does_not_count(make_run, name):
+    folder = make_run("one")
+    file, text = DAMAGED[name]
+    (folder / file).write_text(text)
+    reason = read_run(folder).reason
+    assert reason and "\n" not in reason and len(reason) < 400
+    assert file in reason
+
+
+def test_names_of_runs_hide_nothing(make_run):
+    folder = make_run("one")
+    text = (folder / "resolved.yaml").read_text()
+    (folder / "resolved.yaml").write_text(text.replace("name: one", 'name: "a\\e[31m\\u202eb"', 1))
+    assert read_run(folder).name == r"a\x1b[31m\u202eb"

@@ -80,7 +80,7 @@ def test_the_scheme_of_mace_polar(x64):
     solver = FieldUpdates(
         steps=2, fukui="signed", limit=0.0, channels=k, hidden=HIDDEN, energy_hidden=HIDDEN,
         receiver_widths=RECEIVERS, receiver_norms=(NORM / np.sqrt(4 * np.pi),) * 2,
-        l_max=0, width=WIDTH, cutoff=CUTOFF,
+        potentials="absolute", l_max=0, width=WIDTH, cutoff=CUTOFF,
     )  # fmt: skip
     inputs = (features, system, engine_for("open", 1e-12).prepare(system, 0, WIDTH), None)
     shapes = jax.eval_shape(solver.init, jax.random.key(0), *inputs)["params"]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from electrojax.config.sections import PositiveFloat, Section, misplaced
+from electrojax.sections import Length, Section, misplaced
 
 
 class Density(Section):
@@ -16,7 +16,7 @@ class Density(Section):
         le=2,
         description="highest multipole: 0 charges, 1 also dipoles, 2 also quadrupoles",
     )
-    width: PositiveFloat = Field(default=1.5, description="standard deviation of the Gaussians, Å")
+    width: Length = Field(default=1.5, description="standard deviation of the Gaussians, Å")
 
 
 class Coulomb(Section):
@@ -49,7 +49,9 @@ class Coulomb(Section):
         description="what takes up the charge of a slab: a charged plane, or a uniform charge "
         "between two heights; fixed potential needs one",
     )
-    counter_heights: Annotated[tuple[float, ...], Strict(False)] = Field(
+    counter_heights: Annotated[
+        tuple[Annotated[float, Field(ge=-1e4, le=1e4)], ...], Strict(False)
+    ] = Field(
         default=(),
         description="where it is, Å along the slab's normal: [height] of a plane, [lower, upper] "
         "of a jellium",

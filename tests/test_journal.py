@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
+from electrojax import journal as module
 from electrojax.errors import DataError
-from electrojax.simulation import journal as module
-from electrojax.simulation.journal import PAGE, JournaledFile, journal_of
+from electrojax.journal import PAGE, JournaledFile, journal_of
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""Forces between far parts of a system against those of their own densities.
+
+Two molecules without common edges, at distances R where Gaussians are points: the force on one of
+them must be Coulomb's between the charges and dipoles that the model itself reports. By the
+Hellmann-Feynman theorem it is where the energy is stationary in the density, and where the density
+is read from the environment. Random weights; the reference knows nothing of the package.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from electrojax.system.types import Frame
+from electrojax.units import COULOMB
+from tests.conformance.models import potential, system_of
+
+STATIONARY = ("local", "split", "latent", "qeq", "functional", "scf-potential")
+"""scf-potential at fixed charge is scf with energy functional."""
+DECAYING = {"non-scf": 1, "non-scf-signed": 1, "non-scf-one-shot": 2}
+"""Powers of 1/R with which the deviation goes."""
+FIRST = np.array([[0, 0, 0.0], [0.96, 0, 0.1], [-0.24, 0.93, -0.05]])
+SECOND = np.array([[0.1, 0.1, 0.0], [0.5, 0.85, 0.2], [-0.8, 0.4, 0.45]])
+NUMBERS = np.array([8, 1, 1, 8, 8, 1])
+ALONG = np.array([1.0, 0.3, 0.0]) / np.hypot(1.0, 0.3)
+
+
+def pair(distance: float, charge: float) -> Frame:
+    """OHH and OOH, a distance apart."""
+    formal = np.array([charge, 0.0, 0.0, 0.0, 0.0, 0.0])
+    return Frame(
+        NUMBERS,
+        np.concatenate([FIRST, SECOND + distance * ALONG]),
+        np.zeros((3, 3)),
+        (False,) * 3,
+        total_charge=charge,
+        formal_charges=formal,
+        charge_control="fixed_charge",
+    )
+
+
+PAIRS = [pair(40.0, 1.0), pair(80.0, 1.0), pair(160.0, 1.0), pair(40.0, 0.0)]
+
+
+@functools.lru_cache
+def run(solver: str):
+    """The jitted model and the pairs as one batch."""
+    model = potential("light", solver)
+    return model, jax.jit(model.apply), system_of(model, PAIRS)
+
+
+def parts(solver: str, changed=None):
+    """Forces on the second molecule [pair, 3], and positions and multipoles [pair, 6, ...]."""
+    model, apply, system = run(solver)
+    found = apply(model.params if changed is None else changed, system)
+    forces = np.asarray(found.forces).reshape(4, 6, 3)[:, 3:].sum(axis=1)
+    multipoles = np.asarray(found.density.multipoles).sum(axis=1).reshape(4, 6, 4)
+    return forces, np.asarray(system.positions).reshape(4, 6, 3), multipoles
+
+
+@jax.jit
+def coulomb_force(positions, left, right):
+    """k_e ∂/∂r of point charges and dipoles of the first three atoms with the last three: [3] eV/Å.
+
+    E = q q'/d + (q μ'·d − q' μ·d)/d³ + μ·μ'/d³ − 3 (μ·d)(μ'·d)/d⁵ with d = r − r'.
+    """
+
+    def energy(shift):
+        d = positions[:3, None] - (positions[None, 3:] + shift)
+        r = jnp.linalg.norm(d, axis=-1)
+        q, other = left[:3, 0][:, None], right[3:, 0][None]
+        mu, nu = left[:3, [3, 1, 2]][:, None], right[3:, [3, 1, 2]][None]
+        mu_d, nu_d = jnp.sum(mu * d, axis=-1), jnp.sum(nu * d, axis=-1)
+        charges = q * other / r + (q * nu_d - other * mu_d) / r**3
+        dipoles = jnp.sum(mu * nu, axis=-1) / r**3 - 3 * mu_d * nu_d / r**5
+        return COULOMB * jnp.sum(charges + dipoles)
+
+    return -jax.grad(energy)(jnp.zeros(3))
+
+
+def coulomb_forces(positions, multipoles):
+    """Between the densities of each pair, [pair, 3]."""
+    return np.array([coulomb_force(r, p, p) for r, p in zip(positions, multipoles)])
+
+
+@pytest.mark.parametrize("solver", STATIONARY)
+def test_far_forces_are_those_of_the_density(x64, solver):
+    """Charged and neutral, as vectors, within 1e-5."""
+    forces, positions, multipoles = parts(solver)
+    expected = coulomb_forces(positions, multipoles)
+    assert np.abs(multipoles[:3, :3, 0].sum(axis=1)).min() > 0.02
+    size = np.linalg.norm(expected, axis=1)
+    assert np.all(np.linalg.norm(forces - expected, axis=1) < 1e-5 * size)
+
+
+@pytest.mark.parametrize("solver", DECAYING)
+def test_the_deviation_of_the_others_decays(x64, solver):
+    """|F/F_Coulomb − 1| R^n is the same at 80 and at 160 Å, between charged molecules."""
+    forces, positions, multipoles = parts(solver)
+    expected = coulomb_forces(positions, multipoles)
+    deviation = ((forces - expected) @ ALONG / (expected @ ALONG))[1:3]
+    constant = deviation * np.array([80.0, 160.0]) ** DECAYING[solver]
+    np.testing.assert_allclose(constant[0], constant[1], rtol=0.1)
+    assert abs(deviation[1]) < 0.1
+
+
+def test_the_one_shot_force_lacks_that_of_the_induced_parts(x64):
+    """F of ½⟨p, A p⟩ less that of ⟨δp_A, A δp_B⟩, with δp the response: the limit, exactly."""
+    solver = "non-scf-one-shot"
+    forces, positions, multipoles = parts(solver)
+    model = run(solver)[0]
+    bare = parts(solver, unresponsive(model.params))[2]
+    induced = multipoles - bare
+    assert np.abs(induced).max() > 0.01
+    np.testing.assert_allclose(induced[:, :3, 0].sum(axis=1), 0.0, atol=1e-12)  # no net charge
+    lacking = coulomb_forces(positions, induced)
+    expected = coulomb_forces(positions, multipoles) - lacking
+    size = np.linalg.norm(expected, axis=1)
+    assert np.all(np.linalg.norm(forces - expected, axis=1) < 1e-5 * size)
+    assert np.linalg.norm(lacking[3]) > 1e-5 * size[3]
+
+
+def unresponsive(params):
+    """The parameters with softness and planes 0: softplus of −10⁴."""
+
+    def emptied(path, leaf):
+        names = [str(key.key) for key in path]
+        if "response" not in names:
+            return leaf
+        element = names[-1] == "table" and not any("shift" in name for name in names)
+        return np.full_like(leaf, -1e4 if element else 0.0)
+
+    return jax.tree_util.tree_map_with_path(emptied, params)
