@@ -91,7 +91,7 @@ def evaluate_file(
     if not any(frame.labels.keys() & COMPARED for frame in frames):
         report(f"warning: {_nothing_to_compare(source, named)}")
     check_embedded(frames, model)
-    for warning in reading_warnings({data: frames}, model):
+    for warning in reading_warnings({data: frames}, model, quantities=tuple(INPUTS)):
         report(f"warning: {warning}")
     done = evaluate_frames(model, frames, batch_edges)
     if output is not None:

@@ -1,6 +1,6 @@
 """What the data of a run lack of the inputs that the model reads, and what is not read of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from electrojax.data.duplicates import shared_frames
@@ -40,7 +40,10 @@ def check_embedded(frames: Sequence[Frame], potential: Potential) -> None:
 
 
 def reading_warnings(
-    files: Mapping[str, Sequence[Frame]], potential: Potential, terms: Sequence[str] = ()
+    files: Mapping[str, Sequence[Frame]],
+    potential: Potential,
+    terms: Sequence[str] = (),
+    quantities: Collection[str] = tuple(DEFAULT_KEYS),
 ) -> list[str]:
     """Returns a line for every file that holds names that are not read, or lacks what is read.
 
@@ -48,29 +51,31 @@ def reading_warnings(
         files: the structures of each file.
         potential: the model.
         terms: labels that are trained on.
+        quantities: for which near names are shown; where these are not all, other names are not.
     """
     texts: dict[str, list[str]] = {}
     for path, frames in files.items():
-        parts = [_unread(frames), *_counts(frames, potential, terms)]
+        parts = [_unread(frames, quantities), *_counts(frames, potential, terms)]
         if text := "; ".join(part for part in parts if part):
             texts.setdefault(text, []).append(Path(path).name)
     return [f"{', '.join(names)}: {text}" for text, names in texts.items()]
 
 
-def _unread(frames: Sequence[Frame]) -> str:
+def _unread(frames: Sequence[Frame], quantities: Collection[str]) -> str:
     """The names that are not read, with the keys that they may belong to."""
     every = frozenset().union(*(frame.unread for frame in frames))
     names = sorted(name for name in every if not name.startswith(PREDICTED))
-    near = {name: near_quantity(name, _lacking(name, frames)) for name in names}
-    ordered = sorted(names, key=lambda name: near[name] is None)
+    near = {name: near_quantity(name, _lacking(name, frames, quantities)) for name in names}
+    kept = [n for n in names if near[n] or len(quantities) == len(DEFAULT_KEYS)]
+    ordered = sorted(kept, key=lambda name: near[name] is None)
     hints = [f"{shown(n)} (data.keys.{near[n]}?)" if near[n] else shown(n) for n in ordered]
     return f"not read: {listed(hints)}" if hints else ""
 
 
-def _lacking(name: str, frames: Sequence[Frame]) -> list[str]:
-    """The quantities that some structure with an unread name lacks."""
+def _lacking(name: str, frames: Sequence[Frame], quantities: Collection[str]) -> list[str]:
+    """Those quantities that some structure with an unread name lacks."""
     holders = [frame for frame in frames if name in frame.unread]
-    return [q for q in DEFAULT_KEYS if any(not _gives(frame, q) for frame in holders)]
+    return [q for q in quantities if any(not _gives(frame, q) for frame in holders)]
 
 
 def _gives(frame: Frame, quantity: str) -> bool:

@@ -120,3 +120,20 @@ def test_implausible_labels_are_one_line(rng, warnings):
         "implausible: charge sums of 3 frames (train.xyz frame 1: charges sum to 0.9 e, "
         "total_charge is 0); electrons of 1 frames (train.xyz frame 3: 10 electrons have no"
     )
+
+
+def test_evaluation_names_inputs_alone(rng, tmp_path):
+    """Of a file to evaluate, names beside the inputs are nobody's concern."""
+    from electrojax.data.reader import read_frames
+    from electrojax.runs.inputs import reading_warnings
+    from electrojax.system.quantities import INPUTS
+    from tests.conformance.models import potential
+
+    ase.io.write(tmp_path / "a.xyz", misnamed(rng))
+    ase.io.write(tmp_path / "b.xyz", [water(rng, energy_of_dft=1.0, comment="x")])
+    files = {name: read_frames(tmp_path / name) for name in ("a.xyz", "b.xyz")}
+    model = potential("light", "local", "float64")
+    assert reading_warnings(files, model, quantities=tuple(INPUTS)) == [
+        "a.xyz: not read: charge (data.keys.total_charge?), spin (data.keys.multiplicity?); "
+        "total_charge in 0 of 3 frames, 0 is taken"
+    ]
