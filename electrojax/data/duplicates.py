@@ -14,6 +14,9 @@ from electrojax.system.types import Frame
 TOLERANCE = 1e-3
 """Å; distances of duplicates differ by less."""
 
+COPIED = 1e-4
+"""Å; coordinates of a copied structure are the same after rounding to it."""
+
 RANKS = 16
 """Distances by which candidates are found, evenly spaced among the sorted ones."""
 
@@ -47,6 +50,30 @@ def duplicate_groups(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> l
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
+def shared_frames(first: Sequence[Frame], second: Sequence[Frame]) -> list[tuple[int, int]]:
+    """Returns which structures of a set stand in another one with the same coordinates and inputs.
+
+    Coordinates are compared to 1e-4 Å, atom by atom: cheaper than :func:`duplicate_groups`, and
+    enough for frames that were copied from file to file.
+
+    Returns:
+        Numbers of a structure in the second set and of an equal one in the first, in the order of
+        the second.
+    """
+    known: dict[Hashable, int] = {}
+    for index, frame in enumerate(first):
+        known.setdefault(_coordinates(frame), index)
+    found = [(index, known.get(_coordinates(frame))) for index, frame in enumerate(second)]
+    return [(index, other) for index, other in found if other is not None]
+
+
+def _coordinates(frame: Frame) -> Hashable:
+    """Elements, coordinates and inputs of a structure; of the cell, what repeats."""
+    lengths = (frame.positions, frame.cell[np.asarray(frame.pbc, dtype=bool)])
+    rounded = [np.rint(values / COPIED).astype(np.int64).tobytes() for values in lengths]
+    return (frame.numbers.tobytes(), *rounded, *_states(frame))
+
+
 def fingerprint(frame: Frame) -> np.ndarray:
     """Returns the sorted interatomic distances, pair of elements by pair of elements, in Å.
 
@@ -62,13 +89,12 @@ def fingerprint(frame: Frame) -> np.ndarray:
 
 def _inputs(frame: Frame) -> Hashable:
     """What must be equal exactly; the order of the atoms does not matter."""
-    return (
-        tuple(sorted(frame.numbers.tolist())),
-        frame.pbc,
-        frame.total_charge,
-        frame.multiplicity,
-        tuple(np.round(frame.external_field, 6) + 0.0),
-    )
+    return (tuple(sorted(frame.numbers.tolist())), *_states(frame))
+
+
+def _states(frame: Frame) -> tuple[Hashable, ...]:
+    field = tuple(np.round(frame.external_field, 6) + 0.0)
+    return (frame.pbc, frame.total_charge, frame.multiplicity, field)
 
 
 def _equal_pairs(

@@ -35,6 +35,9 @@ RESERVOIR = ("charge_control", "fermi_level")
 MOTION = ("masses", "momenta")
 """Columns of masses in amu and of momenta in ASE's unit; no model reads them."""
 
+BESIDE = ("split", *RESERVOIR, *MOTION)
+"""Names that are read beside the labels, inputs and tags."""
+
 COMPONENTS: dict[str, dict[int, tuple[int, ...]]] = {
     "stress": {6: (6,), 9: (3, 3)},
     "virial": {6: (6,), 9: (3, 3)},
@@ -166,7 +169,7 @@ def read_atoms(path: str | os.PathLike) -> list[Any]:
 def unread_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> list[str]:
     """Returns the names in an extxyz file that stand for no label, input, split or tag."""
     path = Path(path)
-    known = {"split", *RESERVOIR, *MOTION, *_complete(keys or {}, ()).values()}
+    known = {*BESIDE, *_complete(keys or {}, ()).values()}
     found: set[str] = set()
     for index, block in enumerate(syntax.blocks(read_text(path), path.name)):
         place = f"{path.name} frame {index} (line {block.line})"
@@ -297,7 +300,8 @@ def _frame(entry: _Entry, names: Mapping[str, str], source: str) -> Frame:
         source=source,
         split=str(fields.info.get("split", "")),
         given=frozenset(inputs),
-        tags=read_tags(fields.info),
+        tags=(tags := read_tags(fields.info)),
+        unread=frozenset(given).difference(names.values(), BESIDE, tags),
         **inputs,
         **_reservoir(fields, names, source),
         **motion_of(fields.arrays, entry.numbers, source),

@@ -8,6 +8,7 @@ import numpy as np
 
 from electrojax.data.dataset import Census, census
 from electrojax.data.duplicates import duplicate_groups
+from electrojax.data.plausibility import PLAUSIBILITY
 from electrojax.system.neighbors import neighbor_list
 from electrojax.system.types import Frame
 
@@ -35,7 +36,7 @@ class Finding:
     """Something unusual about a structure.
 
     Attributes:
-        kind: a key of ``KINDS``.
+        kind: a key of ``KINDS`` or ``PLAUSIBILITY``.
         frame: its number in the file.
         detail: the atoms and numbers concerned.
     """
@@ -75,7 +76,7 @@ class Inspection:
     def __str__(self) -> str:
         """Returns the inspection as text, one line per property."""
         lines = [str(self.census), f"{'duplicates':<16}{_duplicates_text(self.duplicates)}"]
-        for kind in KINDS:
+        for kind in (*KINDS, *PLAUSIBILITY):
             found = [f for f in self.findings if f.kind == kind]
             lines.append(f"{kind:<16}{_findings_text(found)}")
         return "\n".join(lines)
@@ -105,11 +106,18 @@ def inspect(frames: Sequence[Frame]) -> Inspection:
     findings = [
         Finding(kind, index, detail)
         for index, frame in enumerate(frames)
-        for kind, look in KINDS.items()
-        for detail in look(frame, rms)
+        for kind, detail in _findings(frame, rms)
     ]
     groups = duplicate_groups(frames)
     return Inspection(counted, [_with_energies(frames, group) for group in groups], findings)
+
+
+def _findings(frame: Frame, rms: float) -> Iterator[tuple[str, str]]:
+    """Kind and detail of everything unusual about a structure."""
+    for kind, look in KINDS.items():
+        yield from ((kind, detail) for detail in look(frame, rms))
+    for kind, judge in PLAUSIBILITY.items():
+        yield from ((kind, detail) for detail in judge(frame))
 
 
 def _rms_force(frames: Sequence[Frame]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from electrojax.electrostatics.coulomb import method_name
 from electrojax.errors import DataError
+from electrojax.models.inputs import refuse_misnamed
 from electrojax.models.network import Params, PotentialNetwork, predict_system
 from electrojax.models.potential import Potential
 from electrojax.models.prediction import Prediction
@@ -79,6 +80,7 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
         structures: one ``ase.Atoms``, or a sequence of them. ``atoms.info`` may hold
             ``total_charge``, ``multiplicity`` and ``external_field`` (V/Å); without them a
             structure is neutral, a singlet and in no field. (The calculator and MD ask for them.)
+            A charge under another name, such as ``charge``, is refused if the model reads charges.
         responses: what to predict beside: ``born_charges``, ``polarizability``.
 
     Returns:
@@ -94,6 +96,8 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
     single = hasattr(structures, "positions")
     listed = [structures] if single else _listed(structures)
     frames = [frame_from_atoms(a, f"structure {i}") for i, a in enumerate(listed)]
+    for frame, atoms in zip(frames, listed):
+        refuse_misnamed(model, frame, atoms)
     predictions = predict_frames(model, frames)
     return predictions[0] if single else predictions
 

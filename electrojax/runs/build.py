@@ -19,10 +19,11 @@ from electrojax.data.reader import read_frames
 from electrojax.data.statistics import fit_statistics, isolated_energies
 from electrojax.errors import DataError, ElectrojaxError
 from electrojax.models.potential import Potential, assemble
+from electrojax.runs.inputs import check_embedded, plausibility_warnings, reading_warnings
 from electrojax.runs.labels import check_loss_labels, check_watched, trains_on, watches
 from electrojax.solvers.base import consistency_note
 from electrojax.system.batching import Sample, capacity_for, collate
-from electrojax.system.quantities import DIAGNOSTICS, RESPONSES
+from electrojax.system.quantities import DIAGNOSTICS, LABELS, RESPONSES
 from electrojax.system.types import Frame, Statistics
 from electrojax.training.guess import label_guess
 from electrojax.training.loggers import LOGGERS
@@ -104,6 +105,8 @@ def build_job(run: LoadedRun) -> Job:
     kind = run.config.model.solver.kind
     warnings += filter(None, [consistency_note(potential.network.solver, kind)])
     _check_against_model(run, frames, potential)
+    terms = [name for name in LABELS if trains_on(run, name)]
+    warnings += reading_warnings(files, potential, terms) + plausibility_warnings(frames)
     potential = potential.tuned([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
@@ -320,6 +323,10 @@ def _check_against_model(
     check_loss_labels(run, frames["train"], potential)
     check_watched(run, frames.get("valid", []), potential)
     for part in frames.values():
+        try:
+            check_embedded(part, potential)
+        except DataError as error:
+            raise run.provenance.error("model.backbone.states", str(error)) from None
         for frame in part:
             potential.check(frame)
             if "dipole" in frame.labels and frame.boundary != "open" and trains_on(run, "dipole"):

@@ -20,6 +20,7 @@ from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction
+from electrojax.runs.inputs import check_embedded, reading_warnings
 from electrojax.runs.train import save_parity_plots
 from electrojax.system.atoms import atoms_from_frame
 from electrojax.system.quantities import DEFAULT_KEYS, INPUTS, LABELS, QUANTITIES
@@ -89,6 +90,9 @@ def evaluate_file(
         frames = stored_split(frames, split, data)
     if not any(frame.labels.keys() & COMPARED for frame in frames):
         report(f"warning: {_nothing_to_compare(source, named)}")
+    check_embedded(frames, model)
+    for warning in reading_warnings({data: frames}, model, quantities=tuple(INPUTS)):
+        report(f"warning: {warning}")
     done = evaluate_frames(model, frames, batch_edges)
     if output is not None:
         _write_predictions(output, done.model, frames, done.predictions)

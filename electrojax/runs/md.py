@@ -25,12 +25,13 @@ from electrojax.files import write_whole
 from electrojax.interruption import StartUp
 from electrojax.locking import lock_folder
 from electrojax.models.bundle import load
+from electrojax.models.inputs import INPUTS
 from electrojax.models.potential import Potential
 from electrojax.runs.folder import software
 from electrojax.simulation.checkpoints import remove_stale
 from electrojax.simulation.engine import Engine, Limits
 from electrojax.simulation.forces import in_precision, moving_system
-from electrojax.simulation.inputs import INPUTS, frame_with_inputs, refuse_constraints
+from electrojax.simulation.inputs import frame_with_inputs, refuse_constraints
 from electrojax.simulation.integrators import (
     Integrator,
     Langevin,

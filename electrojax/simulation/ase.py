@@ -11,10 +11,11 @@ from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from electrojax.models.bundle import load
+from electrojax.models.inputs import INPUTS
 from electrojax.models.potential import Potential
 from electrojax.models.predict import StructurePrediction, predict_samples
 from electrojax.simulation.forces import in_precision
-from electrojax.simulation.inputs import INPUTS, frame_with_inputs, refuse_unknown
+from electrojax.simulation.inputs import frame_with_inputs, refuse_unknown
 from electrojax.system.batching import CoulombPlan
 from electrojax.system.types import Frame
 

@@ -8,26 +8,10 @@ from typing import Any
 import numpy as np
 
 from electrojax.errors import DataError
+from electrojax.models.inputs import refuse_misnamed, required_inputs
 from electrojax.models.potential import Potential
 from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.types import Frame
-
-INPUTS = ("total_charge", "multiplicity", "external_field")
-
-CONDITIONED: dict[str, frozenset[str]] = {
-    "total_charge": frozenset({"total", "fixed_charge"}),
-}
-"""Values of ``charge_control`` under which a solver reads an input."""
-
-
-def required_inputs(model: Potential, frame: Frame) -> tuple[str, ...]:
-    """Returns the inputs on which a model conditions: they must be given, even as zero.
-
-    At fixed potential the charge follows; the solver itself asks for the Fermi level.
-    """
-    control = frame.charge_control or model.config["solver"].get("charge_control")
-    states = model.config["backbone"].get("states", ())
-    return tuple(name for name in INPUTS if control in CONDITIONED.get(name, ()) or name in states)
 
 
 def refuse_unknown(function: str, options: Iterable[str], known: Sequence[str]) -> None:
@@ -75,7 +59,8 @@ def frame_with_inputs(
         override: whether an argument may differ from ``atoms.info``.
 
     Raises:
-        DataError: if an input that the model conditions on is in neither, or both differ.
+        DataError: if an input that the model conditions on is in neither, both differ, or one has a
+            name that is not read.
     """
     frame = frame_from_atoms(atoms, source)
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -86,6 +71,7 @@ def frame_with_inputs(
                 f"{source}: {name} is {_plain(written)} in atoms.info but {_plain(value)} was "
                 "given; they must agree: correct one, or drop it"
             )
+    refuse_misnamed(model, frame, atoms, chosen)
     for name in required_inputs(model, frame):
         if name not in chosen and atoms.info.get(name) is None:
             raise DataError(

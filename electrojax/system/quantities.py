@@ -42,6 +42,7 @@ class Quantity:
         needs: the quantity that a model must predict to be compared, if it is another one.
         gauge: whether its zero depends on the boundary.
         plot: label of the axes of a parity plot, with its unit; empty for none.
+        synonyms: what else files call it; a name that is not read is compared with these.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Quantity:
     needs: str = ""
     gauge: bool = False
     plot: str = ""
+    synonyms: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
@@ -81,6 +83,7 @@ _TABLE = (
         compared="per_atom",
         predicted_by="energy",
         plot="energy − atomic energies (eV/atom)",
+        synonyms=("total_energy", "free_energy", "potential_energy"),
     ),
     Quantity(
         name="forces",
@@ -93,6 +96,7 @@ _TABLE = (
         error_unit="meV/Å",
         predicted_by="energy",
         plot="force component (eV/Å)",
+        synonyms=("force",),
     ),
     Quantity(
         name="stress",
@@ -117,6 +121,7 @@ _TABLE = (
         per_atom_loss=True,
         boundaries=("open",),
         plot="dipole component (e·Å)",
+        synonyms=("dipole_moment", "total_dipole"),
     ),
     Quantity(
         name="polarization",
@@ -155,6 +160,7 @@ _TABLE = (
         error_scale=1.0,
         predicted_by="field",
         plot="Born charge component (e)",
+        synonyms=("bec", "born_effective_charges"),
     ),
     Quantity(
         name="charges",
@@ -165,6 +171,7 @@ _TABLE = (
         loss="squared error of atomic charges, e²",
         error_unit="me",
         plot="atomic charge (e)",
+        synonyms=("atomic_charges", "partial_charges"),
     ),
     Quantity(
         name="multipoles",
@@ -206,6 +213,7 @@ _TABLE = (
         unit="eV",
         key="REF_virial",
         meaning="virial, minus the stress times the volume, read as a stress",
+        synonyms=("virials",),
     ),
     Quantity(
         name="total_charge",
@@ -218,6 +226,7 @@ _TABLE = (
         compared="charge_sum",
         per_atom_loss=True,
         needs="charges",
+        synonyms=("charge", "q", "net_charge", "tot_charge", "molecular_charge"),
     ),
     Quantity(
         name="multiplicity",
@@ -225,6 +234,7 @@ _TABLE = (
         key="multiplicity",
         meaning="spin multiplicity 2S+1 (an input)",
         default=1.0,
+        synonyms=("spin", "mult", "spin_multiplicity"),
     ),
     Quantity(
         name="external_field",
@@ -233,6 +243,7 @@ _TABLE = (
         unit="V/Å",
         key="external_field",
         meaning="applied electric field [3] (an input)",
+        synonyms=("field", "efield", "electric_field"),
     ),
     Quantity(
         name="formal_charges",
@@ -255,6 +266,7 @@ _TABLE = (
         key="config_weight",
         meaning="factor of the frame's squared errors in the loss (an input); 0 leaves it out",
         default=1.0,
+        synonyms=("config_weight",),
     ),
     Quantity(
         name="level_slope",

@@ -177,6 +177,7 @@ class Frame:
         given: names of the inputs that the file gave; the others have their defaults.
         tags: of a structure on a curve, the curve's name (``system``), ``distance`` in Å and what
             else the file says of it; empty for others. No model reads them.
+        unread: names in its file that stand for nothing of the above.
     """
 
     numbers: np.ndarray
@@ -198,6 +199,7 @@ class Frame:
     split: str = ""
     given: frozenset[str] = frozenset()
     tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuses a weight that is negative or not finite."""

@@ -131,3 +131,34 @@ def test_structures_that_check_refuses_are_not_predicted(model):
         ej.predict(model, None)
     with pytest.raises(DataError, match="structure 1: is a str; needed ase.Atoms"):
         ej.predict(model, [water, "water.xyz"])
+
+
+def test_a_charge_under_another_name_is_refused(model, rng):
+    frame = testing.cluster(rng)
+    atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions, info={"charge": 1})
+    with pytest.raises(DataError, match=r"structure 1: atoms.info\['charge'\] is 1 .*total_charge"):
+        ej.predict(model, [ase.Atoms("OH2", np.eye(3)), atoms])
+    atoms.info["charge"] = 0  # what is taken
+    assert abs(ej.predict(model, atoms).charges.sum()) < 1e-12
+    atoms.info.update(charge=5, total_charge=1, spin=2)  # this model reads no multiplicity
+    assert ej.predict(model, atoms).charges.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_initial_charges_of_ase_are_no_total_charge(model, rng):
+    frame = testing.cluster(rng)
+    atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions)
+    atoms.set_initial_charges([1.0] + [0.0] * (len(atoms) - 1))
+    with pytest.raises(DataError, match=r"sum of the initial charges is 1\.0 .*total_charge"):
+        ej.predict(model, atoms)
+    atoms.info["total_charge"] = 1.0
+    assert ej.predict(model, atoms).charges.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_a_charge_that_no_energy_depends_on_may_have_any_name(rng):
+    plain = potential("light", "none", "float64")
+    frame = testing.cluster(rng)
+    atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions, info={"charge": 1})
+    assert np.isfinite(ej.predict(plain, atoms).energy)
+    atoms.info["efield"] = [0.0, 0.0, 0.1]
+    with pytest.raises(DataError, match="external_field"):
+        ej.predict(plain, atoms)
