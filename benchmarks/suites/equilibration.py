@@ -19,7 +19,7 @@ from benchmarks.suites.speed import water_box
 from electrojax.electrostatics.coulomb import engine_for, tuned_engine
 from electrojax.electrostatics.field import FieldCoupling
 from electrojax.numerics.constraint import charge_constraint
-from electrojax.numerics.variational import linear_solve, unbalanced
+from electrojax.numerics.variational import linear_solve, projected_gradient
 from electrojax.solvers.problems.quadratic import QuadraticEnergy
 from electrojax.system.batching import build_sample, capacity_for, collate
 from electrojax.system.types import Frame
@@ -51,18 +51,18 @@ def problem_of(system, engine, chi, eta, long_waves: bool) -> QuadraticEnergy:
 
 def relative(problem, charges, first) -> jax.Array:
     """The residual's norm over that of the cold start."""
-    left = unbalanced(problem, charges)
+    left = projected_gradient(problem, charges)
     return jnp.sqrt(problem.space.inner(left, left) / first)
 
 
 def solve(problem: QuadraticEnergy, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Charges, steps and the relative residual reached."""
-    cold = problem.constraint.satisfied(jnp.zeros_like(start), problem.constraint.total)
-    whole = unbalanced(problem, cold)
+    cold = problem.constraint.with_total_charge(jnp.zeros_like(start), problem.constraint.total)
+    whole = projected_gradient(problem, cold)
     # The solver measures the largest entry; scaled here to what the norm asks for.
     ratio = jnp.sqrt(problem.space.inner(whole, whole) / whole.shape[0])
     typical = problem.size(jnp.ones_like(whole)) * ratio
-    start = problem.constraint.satisfied(start, problem.constraint.total)
+    start = problem.constraint.with_total_charge(start, problem.constraint.total)
     none = jnp.zeros_like(problem.constraint.total)
     change, steps = linear_solve(
         problem, start, -problem.gradient(start), none, 2.0 * RESIDUAL * typical

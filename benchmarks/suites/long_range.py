@@ -190,7 +190,7 @@ def point_rows(atoms: int) -> Iterator[dict]:
     frame, p = structure(atoms, 0)
 
     def tuned(kind, accuracy):
-        return kind(accuracy, self_interaction=False).tuned(atoms, frame.cell, 0.0, 0)
+        return kind(accuracy, self_interaction=False).tuned_for(atoms, frame.cell, 0.0, 0)
 
     reference = gradient_of(tuned(MeshEwaldCoulomb, 1e-8), frame, p, 0.0)
     engines = [tuned(MeshEwaldCoulomb, MESH_ACCURACY), tuned(EwaldCoulomb, SPLIT_ACCURACY)]

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.suites.equilibration import SPEED
 from benchmarks.suites.speed import BACKBONES, timed, water_box
 from electrojax.models.potential import assemble
-from electrojax.simulation.forces import REMEMBERED, extrapolated
+from electrojax.simulation.forces import REMEMBERED, extrapolate
 from electrojax.solvers.state import ChargeGuess
 from electrojax.system.batching import capacity_for, collate
 from electrojax.system.types import Frame, Statistics
@@ -93,7 +93,7 @@ def along(warm: Any, systems: list, first: ChargeGuess, most: int) -> float:
     past, steps = [first], []
     for system in systems:
         past = past[:most]
-        guess = jax.tree.map(lambda *values: extrapolated(jnp.stack(values), len(values)), *past)
+        guess = jax.tree.map(lambda *values: extrapolate(jnp.stack(values), len(values)), *past)
         *_, taken, _, found = warm(system, guess)
         steps.append(int(taken))
         past.insert(0, found)

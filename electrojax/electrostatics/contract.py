@@ -72,7 +72,7 @@ def check_receivable(widths: Sequence[float], narrowest: float) -> None:
         )
 
 
-def receiving(operator: CoulombOperator) -> ReceivingOperator:
+def receiver_multipoles(operator: CoulombOperator) -> ReceivingOperator:
     """Returns the operator as one that can receive.
 
     Raises:
@@ -104,7 +104,7 @@ class Receivers:
 
     def __call__(self, multipoles: Array) -> Array:
         """Returns what receivers average of multipoles [N, M]: [N, W, (l_max + 1)²] V/Å^l."""
-        return receiving(self.operator).receive(
+        return receiver_multipoles(self.operator).receive(
             multipoles, self.widths, self.l_max, self.self_interaction
         )
 
@@ -121,7 +121,7 @@ def receivers(
     """
     if hasattr(operator, "receivers"):
         return cast(Any, operator).receivers(widths, l_max, self_interaction)
-    return Receivers(receiving(operator), tuple(widths), l_max, self_interaction)
+    return Receivers(receiver_multipoles(operator), tuple(widths), l_max, self_interaction)
 
 
 class CoulombEngine(Protocol):
@@ -157,7 +157,7 @@ class PeriodicEngine(CoulombEngine, Protocol):
         """Requested RMS error of the forces over the RMS force."""
         ...
 
-    def tuned(
+    def tuned_for(
         self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
     ) -> "PeriodicEngine":
         """Returns the engine with its free parameters chosen for one structure, on the host."""

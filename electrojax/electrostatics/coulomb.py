@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.electrostatics.contract import CoulombEngine, CoulombOperator
-from electrojax.electrostatics.engines.counter_charge import counter_charged
+from electrojax.electrostatics.engines.counter_charge import with_counter_charge
 from electrojax.electrostatics.engines.ewald import EwaldCoulomb
 from electrojax.electrostatics.engines.makov_payne import MakovPayneCoulomb
 from electrojax.electrostatics.engines.mesh import MeshCoulomb
@@ -84,7 +84,8 @@ def engine_for(
             PERIODIC_METHODS; auto is direct.
         finite_size: none, or a key of FINITE_SIZE for a molecule in a periodic box.
         counter_charge: none, or plane or jellium for the charge that neutralises a slab.
-        counter_heights: where it is, in Å along the slab's normal (see :func:`counter_charged`).
+        counter_heights: where it is, in Å along the slab's normal
+            (see :func:`with_counter_charge`).
 
     Raises:
         ConfigError: if the boundary or an option does not exist, or the accuracy cannot be met.
@@ -105,7 +106,7 @@ def engine_for(
     chosen = PERIODIC_METHODS["direct" if method == "auto" else method]
     bulk = chosen(accuracy=accuracy, self_interaction=self_interaction)
     if boundary == "slab":
-        return counter_charged(SlabCoulomb(bulk), counter_charge, counter_heights)
+        return with_counter_charge(SlabCoulomb(bulk), counter_charge, counter_heights)
     return bulk if finite_size == "none" else FINITE_SIZE[finite_size](bulk)
 
 
@@ -284,7 +285,7 @@ def _candidates(
             f"coulomb method {method!r} has no receivers of other widths, which this solver needs; "
             "needed direct or ewald"
         )
-    tuned = [c.tuned(*structure, width, l_max) for c in made for structure in typical]
+    tuned = [c.tuned_for(*structure, width, l_max) for c in made for structure in typical]
     return [
         dataclasses.replace(c, cutoff=_rounded(c.cutoff)) if isinstance(c, EwaldCoulomb) else c
         for c in tuned

@@ -24,7 +24,7 @@ from electrojax.solvers.charge_control import charge_of_structures
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import on_device
-from electrojax.system.geometry import edge_vectors, harmonic_order, strained, volume
+from electrojax.system.geometry import apply_strain, edge_vectors, harmonic_order, volume
 from electrojax.system.types import Boundary, Statistics, System, graph_sum
 from electrojax.typing import Array, replace
 
@@ -131,7 +131,7 @@ def _predict(
         positions: Array, field: Array, strain: Array, charge: Array = charge
     ) -> tuple[Array, Any]:
         inputs = {"positions": positions, "external_field": field, "total_charge": charge}
-        moved = strained(replace(system, **inputs), strain)
+        moved = apply_strain(replace(system, **inputs), strain)
         energies, state = network.apply({"params": params}, moved, guess)
         energy = jnp.sum(jnp.stack(list(energies.values())), axis=0)
         return jnp.sum(energy), (energy, energies, state)

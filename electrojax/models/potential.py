@@ -97,7 +97,7 @@ class Potential:
         predicted = (*solver.provides, *self.responses, *solver.diagnostics)
         return (*ALWAYS, *predicted)
 
-    def responding(self, responses: Sequence[str]) -> "Potential":
+    def with_responses(self, responses: Sequence[str]) -> "Potential":
         """Returns the potential that also predicts ``born_charges`` or ``polarizability``.
 
         Raises:
@@ -105,11 +105,13 @@ class Potential:
         """
         return dataclasses.replace(self, responses=check_names(responses))
 
-    def answering(self, frames: Sequence[Frame]) -> "Potential":
+    def with_labelled_responses(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential that also predicts the responses that are labelled in frames."""
-        return self.responding((*self.responses, *labelled_responses(self.network.solver, frames)))
+        return self.with_responses(
+            (*self.responses, *labelled_responses(self.network.solver, frames))
+        )
 
-    def solving(self, **options: Any) -> "Potential":
+    def with_solver_options(self, **options: Any) -> "Potential":
         """Returns the potential with other runtime options of its charge solver.
 
         Args:
@@ -118,16 +120,16 @@ class Potential:
         solver = self.network.solver.clone(**options)
         return dataclasses.replace(self, network=self.network.clone(solver=solver))
 
-    def diagnosing(self, names: Sequence[str] = ()) -> "Potential":
+    def with_diagnostics(self, names: Sequence[str] = ()) -> "Potential":
         """Returns the potential whose solver says of itself what is named, if it can.
 
         The Legendre gap, which costs nothing, is always among it.
         """
         wanted = (*names, LEGENDRE_GAP)
         known = self.network.solver.diagnoses
-        return self.solving(diagnostics=tuple(name for name in known if name in wanted))
+        return self.with_solver_options(diagnostics=tuple(name for name in known if name in wanted))
 
-    def tuned(self, frames: Sequence[Frame]) -> "Potential":
+    def tuned_for(self, frames: Sequence[Frame]) -> "Potential":
         """Returns the potential with its Coulomb engines chosen and tuned for these structures.
 
         What they do not decide is kept; the results agree to the configured accuracy.

@@ -92,7 +92,7 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
             for responses of a solver that feels no field.
         ConfigError: for a response that does not exist.
     """
-    model = model.responding(responses) if responses else model
+    model = model.with_responses(responses) if responses else model
     single = hasattr(structures, "positions")
     listed = [structures] if single else _listed(structures)
     frames = [frame_from_atoms(a, f"structure {i}") for i, a in enumerate(listed)]
@@ -112,7 +112,7 @@ def _listed(structures: Any) -> list[Any]:
 
 def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructurePrediction]:
     """Returns the predictions for frames, batched by boundary and size, in the order given."""
-    tuned = [model.tuned([frame]) for frame in frames]
+    tuned = [model.tuned_for([frame]) for frame in frames]
     samples = [one.sample(frame) for one, frame in zip(tuned, frames)]
     return predict_samples(model, samples, [one.network for one in tuned])
 
@@ -130,7 +130,7 @@ def predict_samples(
     found: dict[int, StructurePrediction] = {}
     with jax.enable_x64(model.precision == "float64"):
         for group in _batches(samples, networks):
-            evaluate = compiled(networks[group[0]], model.responses)
+            evaluate = compile_prediction(networks[group[0]], model.responses)
             chosen = [samples[i] for i in group]
             batch = collate(chosen, _rounded(chosen), model.dtype)
             prediction = jax.device_get(evaluate(model.params, batch.system))
@@ -142,7 +142,7 @@ def predict_samples(
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(
+def compile_prediction(
     network: PotentialNetwork, responses: tuple[str, ...] = ()
 ) -> Callable[[Params, System], Prediction]:
     """Returns the jitted prediction function of a network (one program per batch shape)."""

@@ -43,7 +43,7 @@ def born_charges(potential: "Potential", system: System) -> Array:
         [N, 3, 3] e; zero on padding.
     """
     return (
-        potential.responding(["born_charges"])
+        potential.with_responses(["born_charges"])
         .apply(potential.params, system)
         .responses["born_charges"]
     )
@@ -63,7 +63,7 @@ def polarizability(potential: "Potential", system: System) -> Array:
         [G, 3, 3] e·Å²/V.
     """
     return (
-        potential.responding(["polarizability"])
+        potential.with_responses(["polarizability"])
         .apply(potential.params, system)
         .responses["polarizability"]
     )

@@ -28,7 +28,7 @@ def covalent_lengths(system: System, dtype: np.dtype) -> Array:
     return radii[system.senders] + radii[system.receivers]
 
 
-def transformed(name: str, lengths: Array, system: System) -> Array:
+def transform_distance(name: str, lengths: Array, system: System) -> Array:
     """Returns edge lengths as a radial basis is to see them.
 
     Args:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from electrojax.errors import ConfigError
 from electrojax.nn.contraction import SymmetricContraction
 from electrojax.nn.cueq import require_cuequivariance
-from electrojax.nn.distance import TRANSFORMS, transformed
+from electrojax.nn.distance import TRANSFORMS, transform_distance
 from electrojax.nn.embedding import StateEmbedding
 from electrojax.nn.features import Features, from_components
 from electrojax.nn.interaction import EdgeFeatures, Interaction
@@ -121,7 +121,7 @@ class Mace(nn.Module):
     def _radial(self, lengths: Array, system: System) -> tuple[Array, Array | None]:
         """The radial basis [E, B], and the envelope [E, 1] of the weights where it is not in it."""
         envelope = polynomial_cutoff(lengths, self.cutoff, self.cutoff_power)[:, None]
-        seen = transformed(self.distance_transform, lengths, system)
+        seen = transform_distance(self.distance_transform, lengths, system)
         radial = radial_basis(self.radial_basis, seen, self.cutoff, self.bessel)
         if self.cutoff_on == "weights":
             return radial, envelope

@@ -31,7 +31,7 @@ class ChargeConstraint:
         """Returns the charge of each group [N] of multipoles [N, M]."""
         return jax.ops.segment_sum(multipoles[:, 0], self.group, self.total.shape[0])
 
-    def spread(self, levels: Array, like: Array) -> Array:
+    def broadcast_to_atoms(self, levels: Array, like: Array) -> Array:
         """Returns multipoles [N, M] whose charges are the value [N] of each atom's group."""
         values = levels.at[self.group].get(mode="fill", fill_value=0)
         return jnp.zeros_like(like).at[:, 0].set(values)
@@ -40,14 +40,14 @@ class ChargeConstraint:
         """Returns the mean charge of each group [N], zero where there is no group."""
         return self.sums(multipoles) / jnp.maximum(self.count, 1)
 
-    def projected(self, multipoles: Array) -> Array:
+    def project(self, multipoles: Array) -> Array:
         """Returns multipoles [N, M] without the mean charge of each group."""
-        return multipoles - self.spread(self.mean(multipoles), multipoles)
+        return multipoles - self.broadcast_to_atoms(self.mean(multipoles), multipoles)
 
-    def satisfied(self, multipoles: Array, total: Array) -> Array:
+    def with_total_charge(self, multipoles: Array, total: Array) -> Array:
         """Returns multipoles with what each group lacks of a total spread over its atoms."""
         missing = (total - self.sums(multipoles)) / jnp.maximum(self.count, 1)
-        return multipoles + self.spread(missing, multipoles)
+        return multipoles + self.broadcast_to_atoms(missing, multipoles)
 
 
 def charge_constraint(system: System, fragments: bool) -> ChargeConstraint:
@@ -88,7 +88,7 @@ def fermi_level(problem: Any, multipliers: Array) -> Array:
         problem: with a ``system`` and a ``constraint``.
         multipliers: [N] eV/e, of the constraint's groups.
     """
-    levels = problem.constraint.spread(multipliers, multipliers[:, None])[:, 0]
+    levels = problem.constraint.broadcast_to_atoms(multipliers, multipliers[:, None])[:, 0]
     return reservoir(problem.system) + graph_mean(levels, problem.system)
 
 

@@ -19,7 +19,7 @@ from electrojax.numerics.constraint import ChargeConstraint
 from electrojax.numerics.gmres import gmres
 from electrojax.numerics.report import SolverReport
 from electrojax.numerics.response_preconditioner import ResponsePreconditioner
-from electrojax.numerics.variational import reachable, rounding
+from electrojax.numerics.variational import effective_tolerance, rounding_error
 from electrojax.system.types import System
 from electrojax.typing import Array
 
@@ -55,7 +55,7 @@ class ResponseProblem(Protocol):
         """Inner products per structure."""
         ...
 
-    def constrained(self, constraint: ChargeConstraint) -> "ResponseProblem":
+    def with_constraint(self, constraint: ChargeConstraint) -> "ResponseProblem":
         """Returns the map with other charges fixed."""
         ...
 
@@ -78,7 +78,7 @@ def size(problem: ResponseProblem, residual: Array) -> Array:
     return problem.space.largest(residual / problem.scale)
 
 
-def balanced(problem: Any, multipoles: Array, levels: Array) -> tuple[Array, Array, Array]:
+def balance_charge(problem: Any, multipoles: Array, levels: Array) -> tuple[Array, Array, Array]:
     """Returns F(p, μ + δ) + O(δ²) with the right charges, μ + δ, and what charge lacked.
 
     δ is found with the bare response ∂F/∂μ at fixed p, exactly where F is affine. Where that sums
@@ -102,12 +102,16 @@ def balanced(problem: Any, multipoles: Array, levels: Array) -> tuple[Array, Arr
     usable = jnp.abs(bare) > 1e-6 * jnp.maximum(constraint.count, 1)
     shift = jnp.where(usable, missing / jnp.where(usable, bare, 1.0), 0.0)
     # F(p, μ + δ) to first order; what is left of the charge is spread evenly.
-    image = image + slope * constraint.spread(shift, image)[:, :1]
-    image = constraint.satisfied(image, constraint.total)
-    return image, levels + shift, problem.space.largest(constraint.spread(missing, image))
+    image = image + slope * constraint.broadcast_to_atoms(shift, image)[:, :1]
+    image = constraint.with_total_charge(image, constraint.total)
+    return (
+        image,
+        levels + shift,
+        problem.space.largest(constraint.broadcast_to_atoms(missing, image)),
+    )
 
 
-def unrolled(
+def unrolled_updates(
     problem: Any, start: Array, levels: Array, steps: int, fraction: float
 ) -> tuple[Array, Array]:
     """Returns the density and the levels after some damped updates, differentiated through them.
@@ -119,12 +123,12 @@ def unrolled(
         steps: number of updates.
         fraction: how far each goes, p ← p + α (F − p); 1 for the update itself.
     """
-    start = problem.constraint.satisfied(start, problem.constraint.total)
+    start = problem.constraint.with_total_charge(start, problem.constraint.total)
 
     @jax.checkpoint
     def advance(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], Any]:
         multipoles, levels = carry
-        image, levels, _ = balanced(problem, multipoles, levels)
+        image, levels, _ = balance_charge(problem, multipoles, levels)
         return (multipoles + fraction * (image - multipoles), levels), None
 
     (multipoles, levels), _ = jax.lax.scan(advance, (start, levels), None, length=steps)
@@ -141,10 +145,10 @@ def residual(problem: ResponseProblem, multipoles: Array, levels: Array) -> Arra
     """Returns F(p, μ) − p and, in a last column, the charge that each group lacks: [N, M + 1]."""
     constraint = problem.constraint
     lacking = jnp.where(constraint.count > 0, constraint.total - constraint.sums(multipoles), 0.0)
-    return joined(problem.update(multipoles, levels) - multipoles, lacking)
+    return pack(problem.update(multipoles, levels) - multipoles, lacking)
 
 
-def joined(multipoles: Array, levels: Array) -> Array:
+def pack(multipoles: Array, levels: Array) -> Array:
     """Returns multipoles [N, M] and levels [N] of each group as one array [N, M + 1].
 
     A group is indexed by an atom of its own structure, so that norms per structure hold for both;
@@ -157,8 +161,8 @@ def jacobian(problem: Any, multipoles: Array, levels: Array, unknown: Array) -> 
     """Returns (1 − J) v − b λ, and Σ v_q of each group, of joined v and λ [N, M + 1]."""
     v, shift = unknown[:, :-1], unknown[:, -1]
     groups = problem.constraint.count > 0
-    moved = linearised(problem, multipoles, levels, v, shift)
-    return joined(v - moved, jnp.where(groups, problem.constraint.sums(v), shift))
+    moved = linear_response(problem, multipoles, levels, v, shift)
+    return pack(v - moved, jnp.where(groups, problem.constraint.sums(v), shift))
 
 
 def bordered_solve(
@@ -187,11 +191,11 @@ def bordered_solve(
         left, right = right, left
     rhs = left * rhs
     if tolerance is None:
-        tolerance = rounding(rhs) * problem.space.largest(rhs)
+        tolerance = rounding_error(rhs) * problem.space.largest(rhs)
 
     def prepared(y: Array) -> Array:
         solved = precondition((y / left)[:, :-1])
-        return joined(solved, y[:, -1]) / right.at[-1].set(1.0)
+        return pack(solved, y[:, -1]) / right.at[-1].set(1.0)
 
     x, steps = gmres(
         lambda x: left * matrix(right * x),
@@ -228,11 +232,11 @@ def response(
     def transpose(product: Callable[[Array], Array], right: Array) -> Array:
         return bordered_solve(problem, product, right, prepared.transposed, transposed=True)[0]
 
-    found = jax.lax.custom_linear_solve(matrix, joined(rhs, totals), solve, transpose)
+    found = jax.lax.custom_linear_solve(matrix, pack(rhs, totals), solve, transpose)
     return found[:, :-1], found[:, -1]
 
 
-def linearised(
+def linear_response(
     problem: Any, multipoles: Array, levels: Array, direction: Array, shift: Array
 ) -> Array:
     """Returns J v + b λ [N, M], the change of F with p and μ."""
@@ -241,7 +245,7 @@ def linearised(
 
 
 @jax.custom_jvp
-def self_consistent(multipoles: Array, levels: Array, problem: Any) -> tuple[Array, Array]:
+def with_implicit_gradient(multipoles: Array, levels: Array, problem: Any) -> tuple[Array, Array]:
     """Returns a fixed point and its levels as functions of their problem, with derivatives.
 
     Args:
@@ -252,11 +256,11 @@ def self_consistent(multipoles: Array, levels: Array, problem: Any) -> tuple[Arr
     return multipoles, levels
 
 
-@self_consistent.defjvp
+@with_implicit_gradient.defjvp
 def _self_consistent_jvp(
     primals: tuple[Array, Array, Any], tangents: tuple[Array, Array, Any]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    multipoles, levels = self_consistent(*primals)
+    multipoles, levels = with_implicit_gradient(*primals)
     constraint = primals[2].constraint
 
     def conditions(problem: Any) -> tuple[Array, Array]:
@@ -268,7 +272,7 @@ def _self_consistent_jvp(
     return (multipoles, levels), response(primals[2], multipoles, levels, moved, totals)
 
 
-def concluded(
+def finalize_fixed_point(
     problem: Any, found: Array, levels: Array, steps: Array, tolerance: float
 ) -> tuple[Array, Array, SolverReport]:
     """Returns a fixed point with derivatives and exact charges, its levels and its report.
@@ -278,9 +282,9 @@ def concluded(
     frozen = jax.lax.stop_gradient(problem)
     found = jnp.where(jnp.isfinite(found), found, 0.0)
     levels = jnp.where(jnp.isfinite(levels), levels, 0.0)
-    found = frozen.constraint.satisfied(found, frozen.constraint.total)
+    found = frozen.constraint.with_total_charge(found, frozen.constraint.total)
     # One application of F more: the report holds for the density that is returned.
     left = size(frozen, residual(frozen, found, levels)[:, :-1])
-    converged = left <= 2.0 * reachable(frozen, found, tolerance)
-    found, levels = self_consistent(found, levels, problem)
+    converged = left <= 2.0 * effective_tolerance(frozen, found, tolerance)
+    found, levels = with_implicit_gradient(found, levels, problem)
     return found, levels, SolverReport(converged, steps, left)

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 
 from electrojax.numerics.cg import Space
 from electrojax.numerics.fixed_point import (
-    balanced,
+    balance_charge,
     bordered_solve,
     jacobian,
-    joined,
+    pack,
     residual,
     size,
 )
 from electrojax.numerics.response_preconditioner import ResponsePreconditioner
-from electrojax.numerics.variational import reachable
+from electrojax.numerics.variational import effective_tolerance
 from electrojax.typing import Array, struct
 
 _FORCING = 0.01
@@ -54,7 +54,7 @@ class MixingState:
     count: Array
 
 
-def mixed(
+def mixing_iteration(
     problem: Any,
     start: Array,
     levels: Array,
@@ -80,8 +80,8 @@ def mixed(
         fraction: α.
         history: number of differences kept; 0 for linear mixing.
     """
-    start = problem.constraint.satisfied(start, problem.constraint.total)
-    limit = reachable(problem, start, tolerance)
+    start = problem.constraint.with_total_charge(start, problem.constraint.total)
+    limit = effective_tolerance(problem, start, tolerance)
     graphs = problem.space.graphs
     kept = jnp.zeros((history, *start.shape), start.dtype)
     first = MixingState(
@@ -115,11 +115,11 @@ def _mixed_once(
     limit: Array,
     fraction: float,
 ) -> MixingState:
-    image, levels, missing = balanced(problem, state.multipoles, state.levels)
+    image, levels, missing = balance_charge(problem, state.multipoles, state.levels)
     left = image - state.multipoles
     measured = size(problem, left)
     going = state.active & (jnp.maximum(measured, missing) > limit)
-    left = problem.constraint.projected(prepared.apply(left))
+    left = problem.constraint.project(prepared.apply(left))
     rows = problem.space.scaled(going.astype(left.dtype), jnp.ones_like(left[:, :1])) > 0
     changes, images = state.changes, state.images
     if len(changes):
@@ -200,11 +200,11 @@ def newton_krylov(
         tolerance: e, of the residual F − p.
         max_newton: the largest number of steps.
     """
-    start = problem.constraint.satisfied(start, problem.constraint.total)
-    limit = reachable(problem, start, tolerance)
+    start = problem.constraint.with_total_charge(start, problem.constraint.total)
+    limit = effective_tolerance(problem, start, tolerance)
     left = residual(problem, start, levels)
     first = NewtonState(
-        unknown=joined(start, levels),
+        unknown=pack(start, levels),
         residual=left,
         size=_size(problem, left),
         active=_size(problem, left) > limit,

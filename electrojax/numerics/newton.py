@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from electrojax.numerics.report import SolverReport
 from electrojax.numerics.variational import (
     VariationalProblem,
-    concluded,
+    effective_tolerance,
+    finalize_minimum,
     linear_solve,
-    reachable,
-    unbalanced,
+    projected_gradient,
 )
 from electrojax.typing import Array, struct
 
@@ -62,9 +62,9 @@ def convex_minimum(
         [N, M], and a report whose steps are products with the curvature.
     """
     frozen, start = jax.lax.stop_gradient((problem, start))
-    start = frozen.constraint.satisfied(start, frozen.constraint.total)
-    gradient = unbalanced(frozen, start)
-    limit = reachable(frozen, start, tolerance)
+    start = frozen.constraint.with_total_charge(start, frozen.constraint.total)
+    gradient = projected_gradient(frozen, start)
+    limit = effective_tolerance(frozen, start, tolerance)
     first = NewtonState(
         multipoles=start,
         gradient=gradient,
@@ -76,7 +76,7 @@ def convex_minimum(
     def advance(state: NewtonState) -> NewtonState:
         direction, steps = _direction(frozen, state, limit)
         multipoles = state.multipoles + direction * _length(frozen, state, direction)
-        gradient = unbalanced(frozen, multipoles)
+        gradient = projected_gradient(frozen, multipoles)
         active = state.active & (frozen.size(gradient) > limit)
         return NewtonState(multipoles, gradient, active, state.steps + steps, state.count + 1)
 
@@ -84,7 +84,7 @@ def convex_minimum(
         return jnp.any(state.active) & (state.count < max_newton)
 
     end = jax.lax.while_loop(unfinished, advance, first)
-    return concluded(problem, end.multipoles, end.steps, tolerance)
+    return finalize_minimum(problem, end.multipoles, end.steps, tolerance)
 
 
 def _direction(

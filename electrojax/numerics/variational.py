@@ -85,20 +85,20 @@ def quadratic_minimum(problem: Any, start: Array, tolerance: float) -> tuple[Arr
         tolerance: e, of the residual (see ``size``).
     """
     frozen, start = jax.lax.stop_gradient((problem, start))
-    start = frozen.constraint.satisfied(start, frozen.constraint.total)
-    limit = reachable(frozen, start, tolerance)
+    start = frozen.constraint.with_total_charge(start, frozen.constraint.total)
+    limit = effective_tolerance(frozen, start, tolerance)
     change, steps = linear_solve(
         frozen, start, -frozen.gradient(start), jnp.zeros_like(frozen.constraint.total), limit
     )
-    return concluded(problem, start + change, steps, tolerance)
+    return finalize_minimum(problem, start + change, steps, tolerance)
 
 
-def reachable(problem: Any, multipoles: Array, tolerance: float) -> Array:
+def effective_tolerance(problem: Any, multipoles: Array, tolerance: float) -> Array:
     """Returns the tolerance [G] in e, or what rounding leaves of it; a problem has a ``space``."""
-    return jnp.maximum(tolerance, rounding(multipoles) * problem.space.largest(multipoles))
+    return jnp.maximum(tolerance, rounding_error(multipoles) * problem.space.largest(multipoles))
 
 
-def concluded(
+def finalize_minimum(
     problem: Any, found: Array, steps: Array, tolerance: float
 ) -> tuple[Array, SolverReport]:
     """Returns a minimum with derivatives and exact charges, and its report.
@@ -107,11 +107,11 @@ def concluded(
     """
     frozen = jax.lax.stop_gradient(problem)
     found = jnp.where(jnp.isfinite(found), found, 0.0)
-    found = frozen.constraint.satisfied(found, frozen.constraint.total)
-    residual = frozen.size(unbalanced(frozen, found))
+    found = frozen.constraint.with_total_charge(found, frozen.constraint.total)
+    residual = frozen.size(projected_gradient(frozen, found))
     # The recursion's residual, by which it stops, and the true one differ by rounding.
-    converged = residual <= 2.0 * reachable(frozen, found, tolerance)
-    return attached(found, problem), SolverReport(converged, steps, residual)
+    converged = residual <= 2.0 * effective_tolerance(frozen, found, tolerance)
+    return with_implicit_gradient(found, problem), SolverReport(converged, steps, residual)
 
 
 def levels(problem: VariationalProblem, multipoles: Array) -> Array:
@@ -119,9 +119,9 @@ def levels(problem: VariationalProblem, multipoles: Array) -> Array:
     return -problem.constraint.mean(problem.gradient(multipoles))
 
 
-def unbalanced(problem: VariationalProblem, multipoles: Array) -> Array:
+def projected_gradient(problem: VariationalProblem, multipoles: Array) -> Array:
     """Returns the part of the gradient [N, M] that the constraint does not hold in balance."""
-    return problem.constraint.projected(problem.gradient(multipoles))
+    return problem.constraint.project(problem.gradient(multipoles))
 
 
 def linear_solve(
@@ -145,8 +145,8 @@ def linear_solve(
     constraint = problem.constraint
     precondition = problem.precondition(multipoles)
     # v = v_c + w with C v_c = c; then Π H w = Π (b − H v_c) in the space C w = 0, Π its projection.
-    start = constraint.satisfied(jnp.zeros_like(rhs), totals)
-    lacking = constraint.projected(rhs - problem.curvature(multipoles, start))
+    start = constraint.with_total_charge(jnp.zeros_like(rhs), totals)
+    lacking = constraint.project(rhs - problem.curvature(multipoles, start))
     if problem.dense:
         change = cholesky_solve(
             lambda v: problem.curvature(multipoles, v),
@@ -155,19 +155,19 @@ def linear_solve(
             lacking,
         )
         steps = jnp.ones(problem.space.graphs, dtype=jnp.int32)
-        return constraint.satisfied(start + change, totals), steps
+        return constraint.with_total_charge(start + change, totals), steps
     if tolerance is None:
-        tolerance = rounding(rhs) * (problem.size(lacking) + problem.size(rhs))
+        tolerance = rounding_error(rhs) * (problem.size(lacking) + problem.size(rhs))
     change, steps = conjugate_gradient(
-        lambda v: constraint.projected(problem.curvature(multipoles, v)),
+        lambda v: constraint.project(problem.curvature(multipoles, v)),
         lacking,
-        lambda r: constraint.projected(precondition(r)),
+        lambda r: constraint.project(precondition(r)),
         problem.size,
         problem.space,
         tolerance,
         problem.max_steps,
     )
-    return constraint.satisfied(start + change, totals), steps
+    return constraint.with_total_charge(start + change, totals), steps
 
 
 def response(problem: Any, multipoles: Array, rhs: Array, totals: Array) -> Array:
@@ -185,7 +185,7 @@ def response(problem: Any, multipoles: Array, rhs: Array, totals: Array) -> Arra
 
     def matrix(unknown: Array) -> Array:
         v, multipliers = parts(unknown)
-        image = problem.curvature(multipoles, v) + constraint.spread(multipliers, v)
+        image = problem.curvature(multipoles, v) + constraint.broadcast_to_atoms(multipliers, v)
         return joined(image, constraint.sums(v) + jnp.where(empty, multipliers, 0.0))
 
     def solve(_: Any, right: Array) -> Array:
@@ -200,7 +200,7 @@ def response(problem: Any, multipoles: Array, rhs: Array, totals: Array) -> Arra
 
 
 @jax.custom_jvp
-def attached(multipoles: Array, problem: Any) -> Array:
+def with_implicit_gradient(multipoles: Array, problem: Any) -> Array:
     """Returns a minimum as a function of its problem: the same numbers, with derivatives.
 
     Args:
@@ -210,10 +210,10 @@ def attached(multipoles: Array, problem: Any) -> Array:
     return multipoles
 
 
-@attached.defjvp
+@with_implicit_gradient.defjvp
 def _attached_jvp(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
     multipoles, problem = primals
-    solution = attached(multipoles, problem)
+    solution = with_implicit_gradient(multipoles, problem)
 
     def conditions(problem: Any) -> tuple[Array, Array]:
         return problem.gradient(solution), problem.constraint.total
@@ -231,7 +231,7 @@ def stationary_energies(multipoles: Array, levels: Array, problem: Any) -> dict[
     the terms and not for each alone; second derivatives include the response of both.
 
     Args:
-        multipoles: [N, M], from :func:`attached`.
+        multipoles: [N, M], from :func:`with_implicit_gradient`.
         levels: [N] eV/e, from :func:`levels`.
         problem: a VariationalProblem.
     """
@@ -249,6 +249,6 @@ def _stationary_jvp(
     return value, partial
 
 
-def rounding(values: Array) -> float:
+def rounding_error(values: Array) -> float:
     """Returns the share of values that rounding makes of them."""
     return _ROUNDING * float(jnp.finfo(values.dtype).eps)

@@ -27,7 +27,7 @@ from electrojax.system.quantities import DIAGNOSTICS, LABELS, RESPONSES
 from electrojax.system.types import Frame, Statistics
 from electrojax.training.guess import label_guess
 from electrojax.training.loggers import LOGGERS
-from electrojax.training.loggers.base import Logger, installed
+from electrojax.training.loggers.base import Logger, is_installed
 from electrojax.training.loop import Stage
 from electrojax.training.loss import check_loss
 from electrojax.training.optimizer import Schedule, make_optimizer
@@ -100,14 +100,14 @@ def build_job(run: LoadedRun) -> Job:
     model, named = resolved(run.config)["model"], run.tables.classes()
     potential = assemble(model, statistics, run.config.run.precision, named=named)
     asked = [name for name in RESPONSES if trains_on(run, name) or watches(run, name)]
-    potential = potential.responding(asked)
-    potential = potential.diagnosing([name for name in DIAGNOSTICS if trains_on(run, name)])
+    potential = potential.with_responses(asked)
+    potential = potential.with_diagnostics([name for name in DIAGNOSTICS if trains_on(run, name)])
     kind = run.config.model.solver.kind
     warnings += filter(None, [consistency_note(potential.network.solver, kind)])
     _check_against_model(run, frames, potential)
     terms = [name for name in LABELS if trains_on(run, name)]
     warnings += reading_warnings(files, potential, terms) + plausibility_warnings(frames)
-    potential = potential.tuned([frame for part in frames.values() for frame in part])
+    potential = potential.tuned_for([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
 
@@ -129,7 +129,7 @@ def build_model(
     """
     complete, tables = complete_model(section)
     statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
-    model = assemble(complete, statistics, precision, named=tables.classes()).tuned(frames)
+    model = assemble(complete, statistics, precision, named=tables.classes()).tuned_for(frames)
     with jax.enable_x64(precision == "float64"):
         first = prepare(frames[:1], statistics, model.sample)
         batch = collate(first, capacity_for(first), model.dtype)
@@ -140,7 +140,7 @@ def _require_loggers(run: LoadedRun) -> None:
     """Checks that the packages of the configured loggers are there."""
     loggers = run.tables.loggers
     for index, options in enumerate(run.config.loggers):
-        if options.kind in loggers and not installed(loggers[options.kind].package):
+        if options.kind in loggers and not is_installed(loggers[options.kind].package):
             package = loggers[options.kind].package
             wanted = "'electrojax[track]'" if options.kind in LOGGERS else package
             raise run.provenance.error(
@@ -298,7 +298,7 @@ def _train_step(job: Job, gradient: str, optimizer: Any) -> TrainStep:
     solver = potential.network.solver
     losses = [stage.loss for stage in train.stages if stage.gradient == gradient]
     told = tuple(n for n in solver.diagnoses if any(getattr(loss, n) for loss in losses))
-    potential = potential.solving(gradient=gradient, diagnostics=told)
+    potential = potential.with_solver_options(gradient=gradient, diagnostics=told)
     if gradient != "implicit":  # the solution does not depend on the start
         guess = functools.partial(label_guess, l_max=solver.l_max)
     return make_train_step(potential.apply, optimizer, train.ema, guess)

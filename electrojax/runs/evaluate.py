@@ -121,7 +121,7 @@ def evaluate_frames(
     """
     for frame in frames:
         model.check(frame)
-    model = model.tuned(frames).answering(frames).diagnosing()
+    model = model.tuned_for(frames).with_labelled_responses(frames).with_diagnostics()
     with jax.enable_x64(model.precision == "float64"):
         samples = prepare(frames, model.statistics, model.sample)
         largest = max(sample.system.n_edges for sample in samples)

@@ -143,7 +143,7 @@ def finish(
     info = {"kept": result.kept, "kept_epoch": result.epoch, "run": job.run.config.run.name}
     split = "test" if "test" in job.loaders else "valid" if "valid" in job.loaders else "train"
     weights = job.run.config.train.stages[-1].loss.model_dump()
-    judged = model.answering(job.frames[split])
+    judged = model.with_labelled_responses(job.frames[split])
     if judged.responses != model.responses:
         eval_step = make_eval_step(judged.apply)
     metrics, predictions = evaluate(

@@ -111,7 +111,7 @@ class Calculator(AseCalculator):
         frame = frame_with_inputs(self.model, self.atoms, self.parameters)
         self._inputs = _inputs(self.atoms)
         if self._planned is None or not self._planned.serves(frame):
-            tuned = self.model.tuned([frame])
+            tuned = self.model.tuned_for([frame])
             self._planned = _Planned(tuned, frame, tuned.coulomb_plan(frame))
         found = self._planned.predict(frame)
         self.results = {

@@ -163,7 +163,7 @@ class Engine:
             if status is not Status.OVERFLOW:
                 return state, status, float(outcome.temperature)
             plan = state.neighbors.plan.grown(np.asarray(outcome.needed), self.spare)
-            state = replace(state, neighbors=state.neighbors.resized(plan))
+            state = replace(state, neighbors=state.neighbors.resize(plan))
         raise CapacityError(
             f"step {int(state.motion.step) + 1} needs ever more neighbours "
             f"({np.asarray(outcome.needed).tolist()}); the structure has collapsed"
@@ -231,7 +231,7 @@ def _step(
     moving: MovingSystem, warm_start: WarmStart, integrator: Integrator, params: Params, old: State
 ) -> tuple[State, Array]:
     motion = integrator.first_half(old.motion, old.evaluation.forces)
-    neighbors = old.neighbors.refreshed(motion.positions)
+    neighbors = old.neighbors.refresh(motion.positions)
     guess = guess_from(old.evaluation, warm_start, moving.precision)
     prediction, needed = moving.evaluate(params, motion.positions, neighbors, guess)
     evaluation = evaluation_of(prediction, neighbors, old.evaluation)

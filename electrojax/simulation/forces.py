@@ -162,7 +162,7 @@ def moving_system(model: Potential, frame: Frame, skin: float = 0.5) -> MovingSy
     Raises:
         DataError: if the model cannot evaluate the frame.
     """
-    model = model.tuned([frame])
+    model = model.tuned_for([frame])
     coulomb = model.coulomb_plan(frame, room=ROOM)
     sample = model.sample(frame, coulomb.cell)
     arrays = {
@@ -185,11 +185,11 @@ def guess_from(last: Evaluation | None, warm_start: WarmStart, dtype: str) -> Ch
         p, level = last.multipoles[0], last.fermi_level[0]
     else:
         known = jnp.minimum(last.known, REMEMBERED[dtype])
-        p, level = (extrapolated(x, known) for x in (last.multipoles, last.fermi_level))
+        p, level = (extrapolate(x, known) for x in (last.multipoles, last.fermi_level))
     return ChargeGuess(p.astype(dtype), level.astype(dtype))
 
 
-def extrapolated(past: Array, known: Array | int) -> Array:
+def extrapolate(past: Array, known: Array | int) -> Array:
     """Returns the next value of a quantity, on the polynomial through its values at equal steps.
 
     Through n values it is Σ_k (−1)^k C(n, k+1) x_{−k}: Newton's backward differences with the n-th

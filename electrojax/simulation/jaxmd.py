@@ -103,7 +103,7 @@ def force_field(
         refuse_unknown("energy", unused, HANDED_ON)
         where = jax.lax.stop_gradient(positions.astype(neighbor.reference.dtype))
         # jax-md's integrators move the atoms after the last update: checked again here.
-        fresh = neighbor.refreshed(where)
+        fresh = neighbor.refresh(where)
         system, needed = moving.at(positions, fresh)
         terms, _ = moving.network.apply({"params": params}, system, None)
         total = jnp.sum(jnp.stack(list(terms.values())))

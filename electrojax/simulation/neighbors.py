@@ -158,7 +158,7 @@ class Candidates:
         senders, receivers = (_take(a, chosen, n) for a in (self.senders, self.receivers))
         return Edges(senders, receivers, _take(self.shifts, chosen, 0), count)
 
-    def resized(self, size: int, n: int) -> "Candidates":
+    def resize(self, size: int, n: int) -> "Candidates":
         """Returns them in larger arrays, n the number of atoms."""
         pad = ((0, size - len(self.senders)),)
         return Candidates(
@@ -200,7 +200,7 @@ class NeighborList:
         cell = jnp.asarray(np.array(self.plan.cell), positions.dtype)
         return positions - _product(self.wrap.astype(positions.dtype), cell) - self.origin
 
-    def refreshed(self, positions: Array) -> "NeighborList":
+    def refresh(self, positions: Array) -> "NeighborList":
         """Returns the list, rebuilt if an atom has moved by more than half the skin."""
         moved = jnp.max(jnp.sum((positions - self.reference) ** 2, axis=1))
         # Written so that NaN rebuilds too: the search ends, and the caller finds the NaN.
@@ -213,7 +213,7 @@ class NeighborList:
         The equivalent of ``jax_md.partition.NeighborList.update``.
         """
         positions = jnp.asarray(positions, self.reference.dtype)
-        fresh = self.refreshed(positions)
+        fresh = self.refresh(positions)
         edges, pairs = fresh.within_cutoff(positions), fresh.pairs_within_cutoff(positions)
         needed = fresh.met(edges.count, pairs.count)
         overflow = self.did_buffer_overflow | jnp.any(needed > self.capacity)
@@ -239,7 +239,7 @@ class NeighborList:
         needed = self.needed.at[1].max(edges)
         return needed if self.plan.pairs is None else needed.at[3].max(pairs)
 
-    def resized(self, plan: ListPlan) -> "NeighborList":
+    def resize(self, plan: ListPlan) -> "NeighborList":
         """Returns the list with the larger arrays of another plan (on the host).
 
         If candidates are missing, the next use rebuilds it.
@@ -249,8 +249,8 @@ class NeighborList:
         return replace(
             self,
             reference=jnp.where(missing, jnp.inf, self.reference),
-            edges=self.edges.resized(plan.candidates, n),
-            pairs=pairs if plan.pairs is None else pairs.resized(plan.pairs.candidates, n),
+            edges=self.edges.resize(plan.candidates, n),
+            pairs=pairs if plan.pairs is None else pairs.resize(plan.pairs.candidates, n),
             did_buffer_overflow=jnp.zeros_like(missing),
             plan=plan,
         )

@@ -35,9 +35,9 @@ from electrojax.solvers.readouts.field_update import (
     MixedFeatures,
     Orders,
     by_order,
-    saturated,
+    saturate,
 )
-from electrojax.solvers.readouts.fukui import Fukui, channel_charges, equilibrated, fukui_weights
+from electrojax.solvers.readouts.fukui import Fukui, channel_charges, equilibrate, fukui_weights
 from electrojax.solvers.readouts.hardness import MultipoleChannels
 from electrojax.solvers.readouts.polar_form import PolarEnergy, PolarUpdate, orders_of
 from electrojax.solvers.readouts.receivers import check_receivers, receiver_units
@@ -183,7 +183,7 @@ class FieldUpdates(ChargeSolver):
         field = field_coupling(system, self.cutoff, coulomb)
         start, raw = self._start(features, system)
         totals = channel_charges(system, start.shape[1])
-        first = equilibrated(start, raw, totals, system, self.fukui)
+        first = equilibrate(start, raw, totals, system, self.fukui)
         if self.energy == "one_shot":
             weights = fukui_weights(raw, system, self.fukui).mean(axis=1)
             return self._one_shot(features, system, coulomb, field, first, weights)
@@ -304,7 +304,7 @@ class FieldUpdates(ChargeSolver):
         start = start.at[:, :, 0].add(self._of_elements("start_charge", charges, start, system))
         raw = raw + self._of_elements("start_weight", 1.0, start, system)
         start = jnp.swapaxes(
-            jnp.concatenate([saturated(x, self.limit) for x in by_order(start)], axis=1), 1, 2
+            jnp.concatenate([saturate(x, self.limit) for x in by_order(start)], axis=1), 1, 2
         )
         return jnp.where(mask, start, 0.0), raw
 
@@ -383,7 +383,7 @@ def updated(
     for update in updates:
         seen = received(multipoles)
         change, weights = update(seen, multipoles)
-        multipoles = equilibrated(multipoles + change, weights, totals, system, fukui)
+        multipoles = equilibrate(multipoles + change, weights, totals, system, fukui)
     return multipoles, seen
 
 

@@ -15,15 +15,20 @@ from electrojax.nn.features import Features
 from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
 from electrojax.numerics.constraint import at_atoms, charge_constraint, fermi_level, reservoir
-from electrojax.numerics.fixed_point import concluded, level_at_start, residual, size, unrolled
-from electrojax.numerics.mixing import mixed, newton_krylov
+from electrojax.numerics.fixed_point import (
+    finalize_fixed_point,
+    level_at_start,
+    residual,
+    size,
+    unrolled_updates,
+)
+from electrojax.numerics.mixing import mixing_iteration, newton_krylov
 from electrojax.numerics.report import SolverReport
-from electrojax.numerics.variational import concluded as minimum_found
+from electrojax.numerics.variational import finalize_minimum, quadratic_minimum, stationary_energies
 from electrojax.numerics.variational import levels as multipliers_of
-from electrojax.numerics.variational import quadratic_minimum, stationary_energies
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.problems.diagnostics import diagnosed
+from electrojax.solvers.problems.diagnostics import map_diagnostics
 from electrojax.solvers.problems.neighborhood import neighborhoods
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
@@ -182,7 +187,7 @@ class SelfConsistentField(ChargeSolver):
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
         levels = jnp.where(system.node_mask, at_atoms(level, system), 0.0)
-        told = diagnosed(self.diagnostics, problem, multipoles, multipliers)
+        told = map_diagnostics(self.diagnostics, problem, multipoles, multipliers)
         return ChargeState(density, energies, level, levels, report, told)
 
     def _problem(self, features: Features, system: System, coulomb: CoulombOperator) -> Any:
@@ -241,11 +246,11 @@ class SelfConsistentField(ChargeSolver):
         else:
             history = self.history if self.mixing == "anderson" else 0
             limits = (self.tolerance, self.max_steps, self.mixing_fraction, history)
-            found = mixed(frozen, start, levels, *limits)
+            found = mixing_iteration(frozen, start, levels, *limits)
         if not isinstance(problem, SymmetricResponse):
-            return concluded(problem, *found, self.tolerance)
+            return finalize_fixed_point(problem, *found, self.tolerance)
         steady = jnp.where(jnp.isfinite(found[0]), found[0], 0.0)
-        multipoles, report = minimum_found(problem.energy, steady, found[2], self.tolerance)
+        multipoles, report = finalize_minimum(problem.energy, steady, found[2], self.tolerance)
         return multipoles, multipliers_of(problem.energy, multipoles), report
 
     def _updated(self, problem: Any, start: Array, levels: Array) -> Found:
@@ -253,7 +258,7 @@ class SelfConsistentField(ChargeSolver):
         steps, fraction = 1, 1.0
         if self.gradient == "unroll":
             steps, fraction = self.unroll_steps, self.mixing_fraction
-        multipoles, levels = unrolled(problem, start, levels, steps, fraction)
+        multipoles, levels = unrolled_updates(problem, start, levels, steps, fraction)
         frozen = jax.lax.stop_gradient((problem, multipoles, levels))
         left = size(frozen[0], residual(*frozen)[:, :-1])
         # Nothing was to converge: the loss keeps every structure.
@@ -296,7 +301,7 @@ class SelfConsistentField(ChargeSolver):
     def _potential(self, problem: Any, multipoles: Array, multipliers: Array) -> Array:
         """What acts on every atom's own Gaussians [N, M] V/Å^l, field and level included."""
         values = problem.coulomb.potential(multipoles) + field_potentials(problem.field, multipoles)
-        values = values + problem.constraint.spread(multipliers, multipoles)
+        values = values + problem.constraint.broadcast_to_atoms(multipliers, multipoles)
         values = values.at[:, 0].add(at_atoms(reservoir(problem.system), problem.system))
         if self.response == "free" and self.potentials == "local":
             values = neighborhoods(problem.system, self.cutoff).differences(values)

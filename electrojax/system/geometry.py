@@ -56,7 +56,7 @@ def cartesian_order(vectors: Array) -> Array:
     return vectors[..., jnp.array([2, 0, 1])]
 
 
-def strained(system: System, strain: Array) -> System:
+def apply_strain(system: System, strain: Array) -> System:
     """Returns the system with positions, origins and cells deformed by r → r (1 + ε), E·a_i kept.
 
     The work of a field on charge that has crossed the cell, E·a_i along every periodic a_i, does

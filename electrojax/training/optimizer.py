@@ -40,11 +40,11 @@ def make_optimizer(
     parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
     parts.append(optax.scale_by_adam())
     if weight_decay:
-        parts.append(optax.add_decayed_weights(weight_decay, mask=decayed))
+        parts.append(optax.add_decayed_weights(weight_decay, mask=decay_mask))
     return optax.chain(*parts)
 
 
-def decayed(params: Any) -> Any:
+def decay_mask(params: Any) -> Any:
     """Returns which parameters weight decay acts on: arrays of two or more axes."""
     return jax.tree.map(lambda p: jnp.ndim(p) >= 2, params)
 

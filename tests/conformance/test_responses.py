@@ -55,7 +55,7 @@ def test_polarisation_and_its_slopes_are_those_of_the_density(x64, solver):
     """Σ (q r + μ), ∂/∂E of it and ∂/∂r of it against −∂E/∂E_field, α and Z*, open boundary."""
     model = potential("light", solver)
     system = batch_of(model, "open", solver, at_fixed_charge(solver))
-    asked = model.responding(["polarizability", "born_charges"])
+    asked = model.with_responses(["polarizability", "born_charges"])
     found = jax.jit(asked.apply)(model.params, system)
     dipole = np.asarray(found.dipole[0])
     np.testing.assert_allclose(found.polarization[0], dipole, atol=1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import strained
+from electrojax.system.geometry import apply_strain
 from electrojax.testing import assert_gradient, random_rotation
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
@@ -142,7 +142,7 @@ def test_forces_and_stress_match_finite_differences(kind, rng, x64, l_max=2):
 
     @jax.jit
     def total(r, strain):
-        moved = strained(replace(system, positions=r), strain)
+        moved = apply_strain(replace(system, positions=r), strain)
         return engine.prepare(moved, l_max, 0.8).energy(p).sum()
 
     r, zero = system.positions, jnp.zeros((2, 3, 3))

@@ -13,7 +13,7 @@ from electrojax.electrostatics.field import field_energy, transfer_energy
 from electrojax.electrostatics.flow import LEAK, divergence, edge_weights, flow_coordinates
 from electrojax.errors import ConfigError
 from electrojax.system.batching import Capacity, build_sample, capacity_for, collate, on_device
-from electrojax.system.geometry import edge_vectors, strained
+from electrojax.system.geometry import apply_strain, edge_vectors
 from electrojax.system.types import Frame
 from electrojax.typing import replace
 
@@ -192,7 +192,7 @@ def test_wrapping_an_ion_changes_no_stress(x64, boundary):
     @jax.jit
     @jax.grad
     def virial(strain, system):
-        return jnp.sum(energies(multipoles, strained(system, strain)))
+        return jnp.sum(energies(multipoles, apply_strain(system, strain)))
 
     positions = frame.positions.copy()
     positions[1] += frame.cell[0]

@@ -22,5 +22,5 @@ def test_a_slab_at_fixed_potential_needs_a_counter_charge(rng):
     plane = summed(model, counter_charge="plane", counter_heights=[3.0])
     plane.check(controlled)
     assert plane.network.engine("slab") != model.network.engine("slab")
-    assert plane.tuned([frame]).network.engine("slab") == plane.network.engine("slab")
+    assert plane.tuned_for([frame]).network.engine("slab") == plane.network.engine("slab")
     assert np.isfinite(plane.coulomb_cost([frame])["slab"][1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from electrojax.electrostatics.coulomb import method_name
-from electrojax.models.predict import compiled
+from electrojax.models.predict import compile_prediction
 from electrojax.system.batching import capacity_for, collate
 from electrojax.system.types import Frame
 from tests.conformance.coulomb import summed
@@ -40,11 +40,11 @@ def test_no_array_grows_with_the_square_of_the_atoms(method):
     model = potential("light", "local", "float32")
     model = summed(model, method=method, accuracy=1e-5)
     frame = box(ATOMS)
-    tuned = model.tuned([frame])
+    tuned = model.tuned_for([frame])
     assert method_name(tuned.network.engine("periodic")) == {"auto": "mesh"}.get(method, method)
     sample = tuned.sample(frame)
     system = collate([sample], capacity_for([sample]), np.float32).system
-    traced = jax.make_jaxpr(compiled(tuned.network))(model.params, system)
+    traced = jax.make_jaxpr(compile_prediction(tuned.network))(model.params, system)
     found = shapes(traced.jaxpr)
     assert len(found) > 100
     n, edges = ATOMS, sample.system.n_edges

@@ -73,7 +73,7 @@ def test_parameter_gradient_of_a_loss_on_born_charges(x64):
     """Third derivatives, in a padded batch with one label missing."""
     backbone = {"kind": "light", "cutoff": 4.0, "channels": 4, "layers": 1}
     config = {**potential("light", "local").config, "backbone": backbone}
-    model = assemble(config, STATISTICS, "float64").responding(["born_charges"])
+    model = assemble(config, STATISTICS, "float64").with_responses(["born_charges"])
     frame = testing.cluster(np.random.default_rng(1), n=3, total_charge=1.0)
     label = np.random.default_rng(2).normal(size=(3, 3, 3))
     samples = [
@@ -98,7 +98,7 @@ def test_parameter_gradient_of_a_loss_on_born_charges(x64):
 def test_predict_gives_what_is_asked_for(rng):
     model = potential("light", "split", "float32")
     frames = [testing.cluster(rng, n=n) for n in (3, 5)]
-    asked = model.responding(["polarizability", "born_charges"])
+    asked = model.with_responses(["polarizability", "born_charges"])
     for frame, prediction in zip(frames, predict_frames(asked, frames)):
         assert prediction.responses["born_charges"].shape == (len(frame.numbers), 3, 3)
         assert prediction.responses["polarizability"].shape == (3, 3)
@@ -110,6 +110,6 @@ def test_predict_gives_what_is_asked_for(rng):
 def test_responses_that_mean_nothing_are_refused(rng):
     frame = testing.cluster(rng)
     with pytest.raises(DataError, match="born_charges need a solver that feels a field.*none"):
-        predict_frames(potential("light", "none").responding(["born_charges"]), [frame])
+        predict_frames(potential("light", "none").with_responses(["born_charges"]), [frame])
     with pytest.raises(ConfigError, match='"raman" does not exist; choose from'):
         ej.predict(potential("light", "local"), [], responses=["raman"])

@@ -11,9 +11,9 @@ from electrojax.electrostatics.coulomb import engine_for
 from electrojax.electrostatics.field import field_coupling
 from electrojax.numerics.cg import Space
 from electrojax.numerics.constraint import charge_constraint
-from electrojax.numerics.fixed_point import concluded, unrolled
+from electrojax.numerics.fixed_point import finalize_fixed_point, unrolled_updates
 from electrojax.numerics.gmres import gmres
-from electrojax.numerics.mixing import mixed, newton_krylov
+from electrojax.numerics.mixing import mixing_iteration, newton_krylov
 from electrojax.solvers.problems.response_map import AffineResponse, OneBodyResponse
 from electrojax.solvers.problems.self_consistent import FreeResponse
 from electrojax.typing import replace
@@ -57,7 +57,7 @@ def solved(problem, tolerance=1e-12, start=None):
     levels = jnp.zeros(problem.system.n_nodes)
     frozen = jax.lax.stop_gradient(problem)
     found = newton_krylov(frozen, start, levels, tolerance, 20)
-    return concluded(problem, *found, tolerance)
+    return finalize_fixed_point(problem, *found, tolerance)
 
 
 def dense_solution(problem):
@@ -126,7 +126,7 @@ def test_every_way_leads_to_the_same_fixed_point(x64, nonlinear):
     expected, levels, _ = jax.jit(solved)(problem)
     zero, taken = jnp.zeros(5), []
     for history in (0, 4):
-        run = jax.jit(lambda p, h=history: mixed(p, p.local, zero, 1e-11, 400, 0.3, h))
+        run = jax.jit(lambda p, h=history: mixing_iteration(p, p.local, zero, 1e-11, 400, 0.3, h))
         found, level, steps = run(problem)
         np.testing.assert_allclose(found, expected, atol=1e-9)
         np.testing.assert_allclose(level, levels, atol=1e-8)
@@ -151,7 +151,9 @@ def test_mixing_leaves_a_converged_structure_alone(x64):
         problem = replace(problem, norms=one.norms)
         zero = jnp.zeros(13)
         newton = jax.jit(lambda p, z=zero: newton_krylov(p, p.local, z, 1e-10, 20))(problem)
-        anderson = jax.jit(lambda p, z=zero: mixed(p, p.local, z, 1e-10, 200, 0.3, 4))(problem)
+        anderson = jax.jit(lambda p, z=zero: mixing_iteration(p, p.local, z, 1e-10, 200, 0.3, 4))(
+            problem
+        )
         found.append((newton, anderson))
     for a, b in zip(found[0], found[1]):
         np.testing.assert_array_equal(a[0][:5], b[0][:5])
@@ -161,12 +163,12 @@ def test_mixing_leaves_a_converged_structure_alone(x64):
 def test_divergence_is_a_value(x64):
     wild = free_problem(system_of([cluster()]), strength=3.0, nonlinear=True)
     zero = jnp.zeros(5)
-    found = mixed(wild, wild.local, zero, 1e-10, 100, 0.3, 0)
+    found = mixing_iteration(wild, wild.local, zero, 1e-10, 100, 0.3, 0)
     for tolerance, way in (
         (1e-10, found),
         (1e-14, newton_krylov(wild, wild.local, zero, 1e-14, 3)),
     ):
-        multipoles, levels, report = concluded(wild, *way, tolerance)
+        multipoles, levels, report = finalize_fixed_point(wild, *way, tolerance)
         assert np.all(np.isfinite(multipoles)) and np.all(np.isfinite(levels))
         assert not bool(report.converged[0])
 
@@ -205,7 +207,7 @@ def test_derivatives_of_a_fixed_point(x64, nonlinear, control):
 
     def through(positions):
         problem = problem_at(positions)
-        return value(*unrolled(problem, problem.local, jnp.zeros(4), 120, 0.5))
+        return value(*unrolled_updates(problem, problem.local, jnp.zeros(4), 120, 0.5))
 
     at = np.asarray(base.positions)
     direction = np.random.default_rng(4).normal(size=at.shape)

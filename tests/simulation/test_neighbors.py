@@ -103,7 +103,7 @@ def test_an_agreement_with_jax_md(x64, rng):
 def test_the_list_is_kept_within_half_a_skin_and_then_rebuilt(x64, rng):
     frame = cluster(rng, 9, spacing=2.0)
     found = made(frame, spare=2.0)
-    update = jax.jit(lambda n, p: n.refreshed(p))
+    update = jax.jit(lambda n, p: n.refresh(p))
     step = np.zeros_like(frame.positions)
     step[4, 1] = 0.249
     kept = update(found, jnp.asarray(frame.positions + step))
@@ -119,7 +119,7 @@ def test_a_kept_list_misses_no_edge(x64, rng):
     move = rng.normal(size=frame.positions.shape)
     move *= 0.249 / np.linalg.norm(move, axis=1, keepdims=True)
     moved = dataclasses.replace(frame, positions=frame.positions + move)
-    kept = jax.jit(lambda n, p: n.refreshed(p))(found, jnp.asarray(moved.positions))
+    kept = jax.jit(lambda n, p: n.refresh(p))(found, jnp.asarray(moved.positions))
     np.testing.assert_array_equal(kept.reference, frame.positions)
     assert rows(edges_of(kept, moved.positions)) == rows(host(moved))
 

@@ -9,9 +9,9 @@ from electrojax import testing
 from electrojax.numerics.newton import convex_minimum
 from electrojax.numerics.variational import (
     levels,
+    projected_gradient,
     quadratic_minimum,
     stationary_energies,
-    unbalanced,
 )
 from electrojax.solvers.problems.convex import ConvexEnergy, ConvexTerms
 from electrojax.typing import replace
@@ -74,7 +74,7 @@ def test_one_minimum_whatever_the_start(x64, rng, dense):
         assert bool(report.converged[0])
         np.testing.assert_allclose(multipoles, found[0][0], atol=1e-10)
         assert abs(float(multipoles[:, 0].sum()) + 0.4) < 1e-13
-        np.testing.assert_allclose(unbalanced(problem, multipoles), 0.0, atol=1e-8)
+        np.testing.assert_allclose(projected_gradient(problem, multipoles), 0.0, atol=1e-8)
     # And it is the minimum: any change that keeps the charge costs energy.
     best = found[0][0]
     for _ in range(20):

@@ -13,8 +13,8 @@ from electrojax import testing
 from electrojax.errors import ConfigError, DataError
 from electrojax.solvers.non_scf import FieldUpdates, updated
 from electrojax.solvers.problems.response_map import AffineResponse
-from electrojax.solvers.readouts.field_update import saturated
-from electrojax.solvers.readouts.fukui import channel_charges, equilibrated, fukui_weights
+from electrojax.solvers.readouts.field_update import saturate
+from electrojax.solvers.readouts.fukui import channel_charges, equilibrate, fukui_weights
 from electrojax.typing import replace
 from tests.numerics.test_scf_numerics import free_problem, solved
 from tests.solvers.systems import CUTOFF, WIDTH, system_of
@@ -42,7 +42,7 @@ def test_channels_keep_their_charge_whatever_the_weights(x64, rng, kind):
     raw = rng.normal(size=(13, 2))
     cancelling = raw - np.repeat([raw[:5].mean(0), raw[5:10].mean(0)], [5, 8], axis=0)
     for weights in (raw, cancelling, np.zeros((13, 2)), np.full((13, 2), -800.0)):
-        found = equilibrated(multipoles, jnp.asarray(weights), totals, system, kind)
+        found = equilibrate(multipoles, jnp.asarray(weights), totals, system, kind)
         assert np.all(np.isfinite(found)) and not np.any(found[10:])
         for graph in range(2):
             sums = np.asarray(found[5 * graph : 5 * graph + 5, :, 0]).sum(axis=0)
@@ -56,7 +56,7 @@ def test_channels_keep_their_charge_whatever_the_weights(x64, rng, kind):
     np.testing.assert_allclose(
         fukui_weights(jnp.asarray(raw), system, "signed")[:5], raw[:5] / raw[:5].sum(0), rtol=1e-6
     )
-    one = equilibrated(multipoles, jnp.asarray(cancelling), totals, system, "signed")
+    one = equilibrate(multipoles, jnp.asarray(cancelling), totals, system, "signed")
     shift = np.asarray(one - multipoles)[:5, :, 0]
     np.testing.assert_allclose(shift, np.broadcast_to(shift[:1], shift.shape), atol=1e-12)
 
@@ -149,9 +149,9 @@ def test_a_lone_atom_is_polarised_by_a_field(x64):
 
 def test_updates_saturate(x64, rng):
     values = jnp.asarray(rng.normal(size=(7, 3, 2)))
-    np.testing.assert_array_equal(saturated(100.0 * values, 0.0), 100.0 * values)
-    np.testing.assert_allclose(saturated(1e-4 * values, 10.0), 1e-4 * values, rtol=1e-8)
-    large = saturated(1e6 * values, 10.0)
+    np.testing.assert_array_equal(saturate(100.0 * values, 0.0), 100.0 * values)
+    np.testing.assert_allclose(saturate(1e-4 * values, 10.0), 1e-4 * values, rtol=1e-8)
+    large = saturate(1e6 * values, 10.0)
     np.testing.assert_allclose(jnp.linalg.norm(large, axis=1), 10.0, rtol=1e-9)
     np.testing.assert_allclose(jnp.sum(large * values, axis=1) / 10.0,
                                jnp.linalg.norm(values, axis=1), rtol=1e-9)  # fmt: skip

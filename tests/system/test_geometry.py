@@ -8,7 +8,7 @@ import pytest
 
 from electrojax import testing
 from electrojax.system.batching import build_sample, on_device
-from electrojax.system.geometry import reciprocal, strained
+from electrojax.system.geometry import apply_strain, reciprocal
 
 FIELD = np.array([0.05, -0.1, 0.2])
 PERIODIC = {"periodic": (True, True, True), "slab": (True, False, True), "open": (False,) * 3}
@@ -26,7 +26,7 @@ def test_strain_keeps_the_field_along_the_lattice_vectors(boundary, rng, x64):
     sample = build_sample(dataclasses.replace(frame, external_field=FIELD), 2.0)
     system = on_device(sample.system)
     strain = 0.05 * rng.normal(size=(1, 3, 3))
-    moved = strained(system, jnp.asarray(strain))
+    moved = apply_strain(system, jnp.asarray(strain))
     field, cell = np.asarray(moved.external_field[0]), np.asarray(moved.cell[0])
     deformation = np.eye(3) + 0.5 * (strain[0] + strain[0].T)
     np.testing.assert_allclose(cell, system.cell[0] @ deformation, rtol=1e-14)

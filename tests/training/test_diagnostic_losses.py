@@ -129,8 +129,8 @@ def random_params(potential, system, seed=1):
 @pytest.mark.parametrize("gradient", ["direct", pytest.param("implicit", marks=pytest.mark.slow)])
 def test_the_legendre_gap_of_a_model(x64, gradient):
     """∂E/∂Q + μ by differences of the energy; its loss has a slope in the parameters."""
-    potential = model(response="free", receiver_widths=[1.1, 2.0]).diagnosing()
-    potential = potential.solving(gradient=gradient)
+    potential = model(response="free", receiver_widths=[1.1, 2.0]).with_diagnostics()
+    potential = potential.with_solver_options(gradient=gradient)
     batch = batch_of(potential, total_charge=0.5)
     params = random_params(potential, batch.system)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from electrojax.training.loggers.base import RunStart, installed
+from electrojax.training.loggers.base import RunStart, is_installed
 from electrojax.training.loop import fit
 from electrojax.training.optimizer import Schedule, make_optimizer
 from electrojax.training.run import Stage
@@ -143,7 +143,11 @@ def test_only_finite_numbers_are_sent():
 def test_a_package_is_found_without_its_namesake_folder(tmp_path, monkeypatch):
     (tmp_path / "wandb_of_nobody").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert installed("json") and not installed("wandb_of_nobody") and not installed("nowhere_9")
+    assert (
+        is_installed("json")
+        and not is_installed("wandb_of_nobody")
+        and not is_installed("nowhere_9")
+    )
 
 
 def test_training_goes_on_and_its_metrics_are_those_of_the_log(tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from electrojax.electrostatics.contract import CoulombOperator, receiving
+from electrojax.electrostatics.contract import CoulombOperator, receiver_multipoles
 from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.system.layout import GraphLayout
 from electrojax.typing import Array, static, struct
@@ -51,7 +51,7 @@ class CorrectedOperator(SitesOperator):
     def _receive(
         self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        bulk = receiving(self.bulk).receive(charge, widths, l_max, self_interaction)
+        bulk = receiver_multipoles(self.bulk).receive(charge, widths, l_max, self_interaction)
         conjugate = self._conjugate(self.layout.dense(charge))
         values = [self._spread_out(conjugate, jnp.asarray(w), l_max) for w in widths]
         return bulk + jnp.stack(values, axis=1)

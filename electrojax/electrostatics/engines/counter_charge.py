@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.contract import CoulombOperator, receiving
+from electrojax.electrostatics.contract import CoulombOperator, receiver_multipoles
 from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.slab import SlabCoulomb, open_sites
 from electrojax.electrostatics.kernels.harmonics import quadrupole_product
@@ -208,7 +208,7 @@ class CounterChargedOperator(SitesOperator):
     def _receive(
         self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        bulk = receiving(self.bulk).receive(charge, widths, l_max, self_interaction)
+        bulk = receiver_multipoles(self.bulk).receive(charge, widths, l_max, self_interaction)
         moments = self._moments(self.layout.dense(charge))
         values = [self._felt(moments, jnp.asarray(w), l_max) for w in widths]
         return bulk + self.layout.nodes(jnp.stack(values, axis=2))
@@ -240,7 +240,7 @@ class CounterChargedOperator(SitesOperator):
         return jnp.stack(rows[: (l_max + 1) ** 2], axis=-1)
 
 
-def counter_charged(slab: SlabCoulomb, name: str, heights: Sequence[float]) -> SlabCoulomb:
+def with_counter_charge(slab: SlabCoulomb, name: str, heights: Sequence[float]) -> SlabCoulomb:
     """Returns a slab's engine with a counter charge.
 
     Args:

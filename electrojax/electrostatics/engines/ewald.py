@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.contract import CoulombOperator, receiving
+from electrojax.electrostatics.contract import CoulombOperator, receiver_multipoles
 from electrojax.electrostatics.density import check_order
 from electrojax.electrostatics.engines.operator import SitesOperator
 from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
@@ -94,7 +94,7 @@ class EwaldCoulomb:
             )
         return self._reciprocal().k_box(cell, split, l_max)
 
-    def tuned(
+    def tuned_for(
         self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
     ) -> "EwaldCoulomb":
         """Returns the engine with the cutoff at which this structure costs least.
@@ -221,7 +221,7 @@ class EwaldOperator(SitesOperator):
     def _receive(
         self, charge: Array, widths: Sequence[float], l_max: int, self_interaction: bool
     ) -> Array:
-        receive = receiving(self.reciprocal).receive
+        receive = receiver_multipoles(self.reciprocal).receive
         widened = [self._widened(width) for width in widths]
         # Receivers as wide as the split, to which pairs add T_w − T_s with w² = (σ² + τ²)/2.
         far = receive(charge, (self.split,), l_max, self_interaction=False)[:, 0]

@@ -103,7 +103,7 @@ class MeshCoulomb:
         """Returns 0: there is no real-space part."""
         return 0.0
 
-    def tuned(
+    def tuned_for(
         self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
     ) -> "MeshCoulomb":
         """Returns the engine itself: its mesh follows from the cell and the width."""

@@ -26,7 +26,7 @@ class MeshEwaldCoulomb(EwaldCoulomb):
 
     cutoff: float = 6.0
 
-    def tuned(
+    def tuned_for(
         self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
     ) -> "MeshEwaldCoulomb":
         """Returns the engine with the cutoff at which this structure costs least."""

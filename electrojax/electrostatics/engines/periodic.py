@@ -107,7 +107,7 @@ class PeriodicCoulomb:
         """Returns 0: there is no real-space part."""
         return 0.0
 
-    def tuned(
+    def tuned_for(
         self, atoms: int, cell: np.ndarray, width: float | np.ndarray, l_max: int
     ) -> "PeriodicCoulomb":
         """Returns the engine itself: there is nothing to choose."""

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.numerics.constraint import charge_constraint
-from electrojax.numerics.fixed_point import balanced, linearised
+from electrojax.numerics.fixed_point import balance_charge, linear_response
 from electrojax.numerics.gmres import gmres
-from electrojax.numerics.variational import rounding
+from electrojax.numerics.variational import rounding_error
 from electrojax.system.types import graph_sum
 from electrojax.typing import Array, replace
 
@@ -21,7 +21,7 @@ model's energy, so the model adds it, in the reverse pass that gives the forces.
 _TINY = 1e-30
 
 
-def diagnosed(
+def map_diagnostics(
     names: Sequence[str], problem: Any, multipoles: Array, levels: Array
 ) -> dict[str, Array]:
     """Returns what the map says of itself at a density, by name.
@@ -42,7 +42,7 @@ def diagnosed(
     if "stability" in names:
         found["stability"] = spectral_radius(problem, multipoles, levels)
     if "last_step" in names:
-        image, _, _ = balanced(problem, multipoles, levels)
+        image, _, _ = balance_charge(problem, multipoles, levels)
         found["last_step"] = (image - multipoles) / problem.scale
     return found
 
@@ -71,7 +71,7 @@ def spectral_radius(problem: Any, multipoles: Array, levels: Array, steps: int =
         return jnp.sqrt(space.inner(v / problem.scale, v / problem.scale) + _TINY)
 
     def advance(v: Array, _: Any) -> tuple[Array, Array]:
-        image = linearised(problem, multipoles, levels, v, zeros)
+        image = linear_response(problem, multipoles, levels, v, zeros)
         growth = length(image)
         return image / growth[graph][:, None], growth
 
@@ -96,11 +96,11 @@ def charge_per_level(problem: Any, multipoles: Array, levels: Array) -> Array:
     # At fixed potential too there is a level that every atom feels.
     fixed = jnp.zeros_like(problem.system.charge_control)
     held = charge_constraint(replace(problem.system, charge_control=fixed), False)
-    whole, nothing = problem.constrained(held), jnp.zeros_like(multipoles)
-    bare = linearised(whole, multipoles, levels, nothing, jnp.ones_like(levels))
+    whole, nothing = problem.with_constraint(held), jnp.zeros_like(multipoles)
+    bare = linear_response(whole, multipoles, levels, nothing, jnp.ones_like(levels))
 
     def matrix(v: Array) -> Array:
-        return v - linearised(whole, multipoles, levels, v, jnp.zeros_like(levels))
+        return v - linear_response(whole, multipoles, levels, v, jnp.zeros_like(levels))
 
     # In units of charge; those of a transposed equation are the inverse.
     prepared = whole.preconditioner(multipoles, levels)
@@ -120,7 +120,7 @@ def _solver(
 
     def solve(product: Callable[[Array], Array], rhs: Array) -> Array:
         scaled = rhs / unit
-        tolerance = rounding(scaled) * problem.space.largest(scaled)
+        tolerance = rounding_error(scaled) * problem.space.largest(scaled)
         matrix = lambda x: product(unit * x) / unit  # noqa: E731
         prepared = lambda x: precondition(unit * x) / unit  # noqa: E731
         limits = (tolerance, problem.max_steps)

@@ -35,14 +35,14 @@ class SymmetricResponse:
     local: Array
     inverse: Array
 
-    def constrained(self, constraint: ChargeConstraint) -> "SymmetricResponse":
+    def with_constraint(self, constraint: ChargeConstraint) -> "SymmetricResponse":
         """Returns the map with other charges fixed."""
         return replace(self, energy=replace(self.energy, constraint=constraint))
 
     def update(self, multipoles: Array, levels: Array) -> Array:
         """Returns F(p, μ) [N, M], zero on padding."""
         forces = self.energy.gradient(multipoles)
-        forces = forces + self.constraint.spread(levels, forces)
+        forces = forces + self.constraint.broadcast_to_atoms(levels, forces)
         moved = multipoles - jnp.einsum("nij,nj->ni", self.inverse, forces)
         return jnp.where(self.system.node_mask[:, None], moved, 0.0)
 
@@ -133,7 +133,7 @@ class FreeResponse:
     width: float = static()
     max_steps: int = static()
 
-    def constrained(self, constraint: ChargeConstraint) -> "FreeResponse":
+    def with_constraint(self, constraint: ChargeConstraint) -> "FreeResponse":
         """Returns the map with other charges fixed."""
         return replace(self, constraint=constraint)
 
@@ -145,7 +145,7 @@ class FreeResponse:
 
     def applied(self, multipoles: Array, levels: Array) -> Array:
         """Returns what the external field and the level add to a potential [N, M] V/Å^l."""
-        values = field_potentials(self.field, multipoles) + self.constraint.spread(
+        values = field_potentials(self.field, multipoles) + self.constraint.broadcast_to_atoms(
             levels, multipoles
         )
         return values.at[:, 0].add(at_atoms(reservoir(self.system), self.system))

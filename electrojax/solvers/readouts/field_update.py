@@ -30,7 +30,7 @@ def by_order(values: Array) -> Orders:
     return tuple(swapped[:, l * l : (l + 1) ** 2] for l in range(l_max + 1))
 
 
-def saturated(values: Array, limit: float) -> Array:
+def saturate(values: Array, limit: float) -> Array:
     """Returns x/√(1 + |x|²/limit²), with |x| over the last axis but one: a norm below the limit.
 
     Args:
@@ -140,7 +140,7 @@ class FieldUpdate(nn.Module):
         width, orders = mixed[0].shape[-1], len(mixed)
         inputs = jnp.concatenate([inner, mixed[0][:, 0], element], axis=-1)
         gates = Perceptron(self.hidden, (2 * orders + 1) * width, name="gates")(inputs)
-        gates = saturated(gates[:, None], self.limit)
+        gates = saturate(gates[:, None], self.limit)
         scalars, *rest = jnp.split(gates, 2 * orders + 1, axis=-1)
         products = tuple(
             jnp.concatenate([rest[2 * l] * h, rest[2 * l + 1] * m], axis=-1)
@@ -151,7 +151,7 @@ class FieldUpdate(nn.Module):
             Linear(self.channels, self.scale, name=f"change_{l}")(jnp.concatenate(pair, axis=-1))
             for l, pair in enumerate(zip(products, gated))
         ]
-        change = jnp.concatenate([saturated(x, self.limit) for x in changes], axis=1)
+        change = jnp.concatenate([saturate(x, self.limit) for x in changes], axis=1)
         weights = jnp.concatenate([scalars, gated[0]], axis=-1)[:, 0]
         return jnp.swapaxes(change, 1, 2), Linear(self.channels, name="fukui")(weights)
 

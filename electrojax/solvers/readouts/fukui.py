@@ -18,9 +18,7 @@ _LINEAR_BELOW = -15.0
 """Below it log softplus(x) is x to single precision."""
 
 
-def equilibrated(
-    multipoles: Array, raw: Array, totals: Array, system: System, kind: Fukui
-) -> Array:
+def equilibrate(multipoles: Array, raw: Array, totals: Array, system: System, kind: Fukui) -> Array:
     """Returns multipoles whose charges sum, channel by channel, to given totals.
 
     q_i ← q_i + f_i (Q − Σ_j q_j) with the weights f of :func:`fukui_weights`.
@@ -56,7 +54,7 @@ def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
     """
     channels = multipoles if multipoles.ndim == 3 else multipoles[:, None]
     totals = jnp.asarray(system.total_charge)[:, None]
-    found = equilibrated(channels, logits[:, None], totals, system, "positive")
+    found = equilibrate(channels, logits[:, None], totals, system, "positive")
     return found.reshape(multipoles.shape)
 
 

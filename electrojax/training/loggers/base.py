@@ -58,7 +58,7 @@ class Logger(Protocol):
         ...
 
 
-def installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
     """Returns whether a module can be imported, without importing it.
 
     A folder of that name in the current directory, as W&B leaves one, is not the module.

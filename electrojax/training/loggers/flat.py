@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def indented(config: Mapping[str, Any]) -> str:
+def indent_text(config: Mapping[str, Any]) -> str:
     """Returns the configuration as JSON in a block of Markdown code."""
     text = json.dumps(config, indent=2, ensure_ascii=False)
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def dotted(config: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values by their dotted keys, such as ``train.stages.0.epochs``."""
     return dict(_leaves(config, ""))
 

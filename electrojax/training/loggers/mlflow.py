@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from electrojax.nn.options import option
 from electrojax.training.loggers.base import RunStart, Status
-from electrojax.training.loggers.flat import dotted
+from electrojax.training.loggers.flat import flatten_keys
 
 STATES: dict[Status, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LONGEST = 6000
@@ -77,7 +77,7 @@ class MLflow:
             found.experiment_id if found else self._client.create_experiment(self.experiment)
         )
         opened = self._client.create_run(experiment, run_name=run.name).info.run_id
-        values = {key: str(value)[:LONGEST] for key, value in dotted(run.config).items()}
+        values = {key: str(value)[:LONGEST] for key, value in flatten_keys(run.config).items()}
         parameters = [Param(key, value) for key, value in values.items()]
         for first in range(0, len(parameters), AT_ONCE):
             self._client.log_batch(opened, params=parameters[first : first + AT_ONCE])

@@ -31,7 +31,7 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import SessionLog
         from tensorboardX.summary import text
 
-        from electrojax.training.loggers.flat import indented
+        from electrojax.training.loggers.flat import indent_text
 
         folder = Path(self.directory) / run.name if self.directory else run.folder / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class TensorBoard:
             started = SessionLog(status=SessionLog.START)
             self._write(step=run.epoch + 1, session_log=started)
         else:
-            self._write(step=0, summary=text("configuration", indented(run.config)))
+            self._write(step=0, summary=text("configuration", indent_text(run.config)))
         self._file.flush()
         return ""
 

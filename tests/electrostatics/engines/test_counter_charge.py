@@ -11,7 +11,7 @@ from electrojax.electrostatics.density import ChargeDensity
 from electrojax.electrostatics.engines.counter_charge import Jellium, Plane, check_fixed_potential
 from electrojax.electrostatics.field import field_energy, seated_energy
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import strained
+from electrojax.system.geometry import apply_strain
 from electrojax.testing import assert_gradient
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
@@ -129,7 +129,7 @@ def test_forces_and_stress_match_finite_differences(rng, x64):
 
     @jax.jit
     def total(r, strain):
-        moved = strained(replace(system, positions=r), strain)
+        moved = apply_strain(replace(system, positions=r), strain)
         return engine.prepare(moved, 2, 0.8).energy(p).sum()
 
     r, zero = system.positions, jnp.zeros((1, 3, 3))

@@ -159,7 +159,7 @@ def test_requested_accuracy_is_met(l_max, width, accuracies, rng, x64):
 
 
 def _energy_and_forces(positions, multipoles, cell, width, l_max, accuracy):
-    engine = EwaldCoulomb(accuracy, False).tuned(len(positions), cell, width, l_max)
+    engine = EwaldCoulomb(accuracy, False).tuned_for(len(positions), cell, width, l_max)
     system = ref.batch([(positions, cell)], "periodic", engine, width, l_max)
     energy = ref.energy_of(engine, system, jnp.asarray(multipoles), l_max, width)
     return jax.jit(jax.value_and_grad(lambda r: energy(r, system.cell).sum()))(system.positions)

@@ -20,7 +20,7 @@ from electrojax.electrostatics.kernels.splines import (
     spline_weights,
 )
 from electrojax.errors import CapacityError, ConfigError
-from electrojax.system.geometry import strained
+from electrojax.system.geometry import apply_strain
 from electrojax.testing import assert_gradient
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
@@ -226,7 +226,7 @@ def test_forces_and_stress_match_finite_differences(l_max, rng, x64):
 
     @jax.jit
     def total(r, strain):
-        moved = strained(replace(system, positions=r), strain)
+        moved = apply_strain(replace(system, positions=r), strain)
         return engine.prepare(moved, l_max, 0.8).energy(p).sum()
 
     rest, none = system.positions, jnp.zeros((2, 3, 3))
@@ -363,10 +363,12 @@ def test_split_of_point_charges_on_the_mesh(l_max, rng, x64):
     exact, meshed = results.values()
     assert rms(meshed[1] - exact[1]) < 1e-6 * rms(exact[1])
     assert rms(meshed[2] - exact[2]) < 1e-6 * rms(exact[2])
-    tuned = MeshEwaldCoulomb(1e-6).tuned(24, cell, 1.0, l_max)
+    tuned = MeshEwaldCoulomb(1e-6).tuned_for(24, cell, 1.0, l_max)
     assert tuned.split(l_max) >= 1.0 - 1e-12
-    many = MeshEwaldCoulomb(1e-5).tuned(100_000, 100.0 * np.eye(3), 0.0, 0)
-    assert 3.0 <= many.cutoff < EwaldCoulomb(1e-5).tuned(100_000, 100 * np.eye(3), 0.0, 0).cutoff
+    many = MeshEwaldCoulomb(1e-5).tuned_for(100_000, 100.0 * np.eye(3), 0.0, 0)
+    assert (
+        3.0 <= many.cutoff < EwaldCoulomb(1e-5).tuned_for(100_000, 100 * np.eye(3), 0.0, 0).cutoff
+    )
 
 
 @pytest.mark.parametrize(

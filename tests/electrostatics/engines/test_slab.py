@@ -10,7 +10,7 @@ from electrojax.electrostatics.energy import coulomb_energy
 from electrojax.electrostatics.engines.makov_payne import WIGNER
 from electrojax.electrostatics.engines.slab import SlabCoulomb
 from electrojax.errors import ConfigError, DataError
-from electrojax.system.geometry import strained
+from electrojax.system.geometry import apply_strain
 from electrojax.testing import assert_gradient
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
@@ -207,7 +207,7 @@ def test_boxed_operator_keeps_the_contract(rng, x64):
 
     @jax.jit
     def total(r, strain):
-        moved = strained(replace(system, positions=r), strain)
+        moved = apply_strain(replace(system, positions=r), strain)
         return engine.prepare(moved, l_max, 1.0).energy(p).sum()
 
     r, zero = system.positions, jnp.zeros((1, 3, 3))

@@ -13,7 +13,7 @@ from electrojax.electrostatics.kernels.plan import (
     taper,
 )
 from electrojax.errors import DataError
-from electrojax.system.geometry import strained
+from electrojax.system.geometry import apply_strain
 from electrojax.testing import random_rotation
 from electrojax.typing import replace
 from tests.electrostatics import reference as ref
@@ -27,7 +27,7 @@ def along(engine, system, multipoles, l_max, path, replanned=False):
     """Energies of a structure whose cell is strained along a path [n, 3, 3]."""
 
     def energy(strain):
-        moved = strained(system, strain[None])
+        moved = apply_strain(system, strain[None])
         moved = replace(moved, plan_cell=moved.cell) if replanned else moved
         return engine.prepare(moved, l_max, 1.0).energy(multipoles)[0]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from electrojax import testing
-from electrojax.solvers.problems.diagnostics import diagnosed
+from electrojax.solvers.problems.diagnostics import map_diagnostics
 from electrojax.solvers.problems.response_map import AffineResponse
 from electrojax.solvers.state import ChargeGuess
 from electrojax.typing import replace
@@ -41,7 +41,7 @@ def run(problem):
     """What is said at the local density, of a map some times as strong; one program."""
     levels = jnp.zeros(problem.local.shape[0])
     with jax.enable_x64(True):
-        return jax.jit(lambda x: diagnosed(NAMES, scaled(problem, x), problem.local, levels))
+        return jax.jit(lambda x: map_diagnostics(NAMES, scaled(problem, x), problem.local, levels))
 
 
 def dense(problem, factor):

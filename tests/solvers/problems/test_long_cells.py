@@ -9,7 +9,7 @@ from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import engine_for
 from electrojax.electrostatics.field import field_coupling
 from electrojax.numerics.constraint import charge_constraint
-from electrojax.numerics.mixing import mixed, newton_krylov
+from electrojax.numerics.mixing import mixing_iteration, newton_krylov
 from electrojax.numerics.variational import quadratic_minimum
 from electrojax.solvers.problems.quadratic import quadratic_energy
 from electrojax.solvers.problems.response_map import AffineResponse
@@ -51,7 +51,7 @@ def anderson(system, coulomb, hardness, drive):
     energy = energy_of(system, coulomb, hardness, drive)
     problem = symmetric_response(energy, drive / hardness)
     start = jnp.zeros_like(drive), jnp.zeros(system.n_nodes)
-    charges, _, steps = mixed(problem, *start, 1e-6, 500, 0.25, 5)
+    charges, _, steps = mixing_iteration(problem, *start, 1e-6, 500, 0.25, 5)
     return charges, steps
 
 
