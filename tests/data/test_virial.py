@@ -115,3 +115,16 @@ def test_weights_below_zero_and_nan_are_refused(read, value):
         read(text() + text(f"config_weight={value}"))
     with pytest.raises(DataError, match="weight"):
         dataclasses.replace(read(text())[0], weight=float(value))
+
+
+def test_a_virial_mapped_to_stress_is_never_taken_for_one(tmp_path):
+    """Its default key reads it as a virial too, and the two contradict each other."""
+    path = tmp_path / "virial.xyz"
+    path.write_text(
+        '1\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 REF_energy=-1.0 '
+        'REF_virial="-4.1 0 0 0 -4.1 0 0 0 -4.1" pbc="T T T"\nNa 0 0 0\n'
+    )
+    with pytest.raises(DataError, match=r"virial\.xyz frame 0: its stress and −virial/volume"):
+        read_frames(path, {"stress": "REF_virial"})
+    (frame,) = read_frames(path)
+    np.testing.assert_allclose(frame.labels["stress"], 4.1 / 125 * np.eye(3), rtol=1e-12)
