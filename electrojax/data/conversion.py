@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from electrojax.data.extxyz import frame_texts
-from electrojax.data.hdf5 import is_hdf5, write_hdf5
+from electrojax.data.hdf5 import is_hdf5
+from electrojax.data.hdf5_writer import write_hdf5
 from electrojax.data.reader import other_names, read_frames
 from electrojax.errors import ConfigError, DataError, listed
 from electrojax.files import write_whole

@@ -144,20 +144,14 @@ def _predict(
     stress = jnp.zeros_like(strain)
     if 2 in slopes:
         stress = slopes[2] / volume(system.cell)[:, None, None]
-    polarization = -slopes[1]
-    found_responses = field_responses(
-        lambda r, f: total(r, f, strain)[0], positions, field, responses
+    polarization, found_responses = (
+        -slopes[1],
+        field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
     )
     if not network.solver.consistent:
         polarization = _moment(network, state, system)
         found_responses = {OF_ENERGY + name: x for name, x in found_responses.items()}
-
-        def moment(r: Array, f: Array) -> Array:
-            moved = replace(system, positions=r, external_field=f)
-            state = network.apply({"params": params}, moved, guess)[1]
-            return _moment(network, state, moved)
-
-        found_responses |= moment_responses(moment, positions, field, responses)
+        found_responses |= _density_responses(network, params, system, guess, responses)
     levels = {LEGENDRE_GAP: slopes[3] + state.fermi_level} if gap else {}
     return Prediction(
         energy=energy,
@@ -177,6 +171,23 @@ def _predict(
         report=state.report,
         diagnostics={**state.diagnostics, **levels},
     )
+
+
+def _density_responses(
+    network: PotentialNetwork,
+    params: Params,
+    system: System,
+    guess: ChargeGuess | None,
+    responses: Sequence[str],
+) -> dict[str, Array]:
+    """Derivatives of the density's own polarisation, where those of the energy are others."""
+
+    def moment(positions: Array, field: Array) -> Array:
+        moved = replace(system, positions=positions, external_field=field)
+        state = network.apply({"params": params}, moved, guess)[1]
+        return _moment(network, state, moved)
+
+    return moment_responses(moment, system.positions, system.external_field, responses)
 
 
 def _moment(network: PotentialNetwork, state: ChargeState, system: System) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import write_frames
-from electrojax.data.hdf5 import is_hdf5, write_hdf5
+from electrojax.data.hdf5 import is_hdf5
+from electrojax.data.hdf5_writer import write_hdf5
 from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import other_names, parse_keys, read_frames
 from electrojax.errors import ConvergenceError, DataError, listed

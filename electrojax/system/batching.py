@@ -99,27 +99,19 @@ def build_sample(
     n = len(frame.numbers)
     positions, images, origin = centred_and_wrapped(frame)
     edges = neighbor_list(positions, frame.cell, frame.pbc, cutoff, frame.source)
-    boundary = frame.boundary
-    cell = np.eye(3) if boundary == "open" else complete_cell(frame.cell, frame.pbc, frame.source)
-    if boundary == "slab" and np.any(frame.cell[frame.normal]):
-        cell = np.array(frame.cell, dtype=np.float64)
-    planned = cell if plan_cell is None else np.asarray(plan_cell, dtype=np.float64)
-    summed = cell
-    if boundary == "slab":
-        summed = with_height(cell, open_axis(planned, frame.normal)[1], frame.normal)
+    cell, planned, summed = _cells(frame, plan_cell)
     check_distances(positions, cell, edges, frame.source)
-    pairs = coulomb_pairs(positions, summed, boundary, pair_cutoff, frame.source)
+    pairs = coulomb_pairs(positions, summed, frame.boundary, pair_cutoff, frame.source)
     formal = np.zeros(n) if frame.formal_charges is None else np.asarray(frame.formal_charges)
     # Any numbers may name the fragments of a frame; a program counts them from 0.
     named = np.zeros(n) if frame.fragment is None else np.asarray(frame.fragment)
-    fragment = np.unique(named, return_inverse=True)[1]
     columns: dict[str, Any] = {
         "positions": positions,
         "images": images,
         "numbers": np.asarray(frame.numbers),
         "node_graph": np.zeros(n, dtype=np.int32),
         "formal_charges": formal,
-        "fragment": fragment,
+        "fragment": np.unique(named, return_inverse=True)[1],
         "senders": edges[0],
         "receivers": edges[1],
         "shifts": edges[2],
@@ -127,7 +119,7 @@ def build_sample(
         "pair_receivers": pairs[1],
         "pair_shifts": pairs[2],
         "cell": cell[None],
-        "plan_cell": (cell if plan_cell is None else np.asarray(plan_cell, np.float64))[None],
+        "plan_cell": planned[None],
         "origin": origin[None],
         "total_charge": np.array([frame.total_charge]),
         "multiplicity": np.array([frame.multiplicity]),
@@ -140,13 +132,22 @@ def build_sample(
         "graph_mask": np.ones(1, dtype=bool),
     }
     system = System(
-        **columns,
-        boundary=boundary,
-        normal=frame.normal,
-        k_box=k_box,
-        graph_nodes=n,
+        **columns, boundary=frame.boundary, normal=frame.normal, k_box=k_box, graph_nodes=n
     )
     return Sample(system, frame.labels, frame.weight, frame.source)
+
+
+def _cells(frame: Frame, plan_cell: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cell of a frame, the one its k-vectors are chosen for and that of its Coulomb sum."""
+    cell = np.eye(3)
+    if frame.boundary != "open":
+        cell = complete_cell(frame.cell, frame.pbc, frame.source)
+    if frame.boundary == "slab" and np.any(frame.cell[frame.normal]):
+        cell = np.array(frame.cell, dtype=np.float64)
+    planned = cell if plan_cell is None else np.asarray(plan_cell, dtype=np.float64)
+    if frame.boundary != "slab":
+        return cell, planned, cell
+    return cell, planned, with_height(cell, open_axis(planned, frame.normal)[1], frame.normal)
 
 
 def centred_and_wrapped(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from electrojax.data.conversion import write_structures
-from electrojax.data.hdf5 import read_hdf5, write_hdf5
+from electrojax.data.hdf5 import read_hdf5
+from electrojax.data.hdf5_writer import write_hdf5
 from electrojax.data.reader import read_frames
 from electrojax.errors import ConfigError, DataError
 from electrojax.system.quantities import DEFAULT_KEYS, LABELS

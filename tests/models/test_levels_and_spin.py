@@ -8,7 +8,7 @@ import pytest
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from electrojax import testing
-from electrojax.data.hdf5 import write_hdf5
+from electrojax.data.hdf5_writer import write_hdf5
 from electrojax.models.predict import predict_frames
 from electrojax.runs.evaluate import predicted_atoms, predictions_by_name
 from electrojax.simulation.ase import Calculator

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from electrojax.data.conversion import check_absent
 from electrojax.data.extxyz import frames_of, read_atoms
-from electrojax.data.hdf5 import is_hdf5, write_hdf5
+from electrojax.data.hdf5 import is_hdf5
+from electrojax.data.hdf5_writer import write_hdf5
 from electrojax.data.making.calculators import (
     ATOM_MULTIPLICITIES,
     atom_energies,
