@@ -101,5 +101,5 @@ def test_the_defaults_are_those_of_the_contract():
     assert (solver.provides, solver.diagnoses, solver.field_boundaries) == ((), (), ())
     assert solver.gradients == ("implicit",) and solver.uses_coulomb
     assert not solver.uses_receivers and not solver.has_spin
-    with pytest.raises(NotImplementedError, match="Unwritable has no __call__"):
+    with pytest.raises(TypeError, match="Unwritable: a charge solver needs a method"):
         solver(None, None, None, None)

@@ -128,3 +128,10 @@ def dipole(density: ChargeDensity, system: System, charge: Array | None = None) 
     if multipoles.shape[1] > 1:
         moments = moments + cartesian_order(multipoles[:, 1:4])
     return graph_sum(moments, system) + charge[:, None] * origin
+
+
+def degrees(multipoles: Array) -> Array:
+    """Returns the order l of each component [M] of multipoles [..., M]."""
+    l_max = l_max_of(multipoles.shape[-1])
+    orders = [l for l in range(l_max + 1) for _ in range(2 * l + 1)]
+    return jnp.asarray(orders, multipoles.dtype)

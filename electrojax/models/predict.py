@@ -18,6 +18,7 @@ from electrojax.system.atoms import frame_from_atoms
 from electrojax.system.batching import Capacity, Sample, capacity_for, collate
 from electrojax.system.quantities import LABELS, QUANTITIES
 from electrojax.system.types import Frame, System
+from electrojax.typing import Array
 
 BATCH_EDGES = 50_000
 """Edges and Coulomb pairs per batch that ``predict`` aims at; larger structures go alone."""
@@ -108,6 +109,46 @@ def _listed(structures: Any) -> list[Any]:
             f"structures: needed ase.Atoms or a sequence of them, got {type(structures).__name__}"
         )
     return list(structures)
+
+
+def born_charges(potential: Potential, system: System) -> Array:
+    """Returns the Born effective charges of every atom, Z*[i, a, b] = ∂P_a/∂r_ib = ∂F_ib/∂E_a.
+
+    They obey the acoustic sum rule Σ_i Z*_i = Q·1 with the total charge Q, and wrapping an atom
+    leaves them as they are. For an open boundary they are the atomic polar tensors.
+
+    Args:
+        potential: with its parameters; its solver must feel a field with this boundary.
+        system: a batch.
+
+    Returns:
+        [N, 3, 3] e; zero on padding.
+    """
+    return (
+        potential.with_responses(["born_charges"])
+        .apply(potential.params, system)
+        .responses["born_charges"]
+    )
+
+
+def polarizability(potential: Potential, system: System) -> Array:
+    """Returns the electronic polarisability of every structure, α_ab = ∂P_a/∂E_b, atoms fixed.
+
+    It holds the density's response only: zero for solvers whose charges do not see the field
+    (local, split), as their energy is linear in it.
+
+    Args:
+        potential: with its parameters; its solver must feel a field with this boundary.
+        system: a batch.
+
+    Returns:
+        [G, 3, 3] e·Å²/V.
+    """
+    return (
+        potential.with_responses(["polarizability"])
+        .apply(potential.params, system)
+        .responses["polarizability"]
+    )
 
 
 def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructurePrediction]:

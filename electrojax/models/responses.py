@@ -8,7 +8,6 @@ derivatives of the energy, which are other numbers, have names of their own.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -21,52 +20,8 @@ from electrojax.system.quantities import RESPONSES
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array, replace
 
-if TYPE_CHECKING:
-    from electrojax.models.potential import Potential
-
-
 OF_ENERGY = "energy_"
 """Before the names of second derivatives of an energy that the density does not minimise."""
-
-
-def born_charges(potential: "Potential", system: System) -> Array:
-    """Returns the Born effective charges of every atom, Z*[i, a, b] = ∂P_a/∂r_ib = ∂F_ib/∂E_a.
-
-    They obey the acoustic sum rule Σ_i Z*_i = Q·1 with the total charge Q, and wrapping an atom
-    leaves them as they are. For an open boundary they are the atomic polar tensors.
-
-    Args:
-        potential: with its parameters; its solver must feel a field with this boundary.
-        system: a batch.
-
-    Returns:
-        [N, 3, 3] e; zero on padding.
-    """
-    return (
-        potential.with_responses(["born_charges"])
-        .apply(potential.params, system)
-        .responses["born_charges"]
-    )
-
-
-def polarizability(potential: "Potential", system: System) -> Array:
-    """Returns the electronic polarisability of every structure, α_ab = ∂P_a/∂E_b, atoms fixed.
-
-    It holds the density's response only: zero for solvers whose charges do not see the field
-    (local, split), as their energy is linear in it.
-
-    Args:
-        potential: with its parameters; its solver must feel a field with this boundary.
-        system: a batch.
-
-    Returns:
-        [G, 3, 3] e·Å²/V.
-    """
-    return (
-        potential.with_responses(["polarizability"])
-        .apply(potential.params, system)
-        .responses["polarizability"]
-    )
 
 
 def field_responses(

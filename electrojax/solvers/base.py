@@ -102,7 +102,7 @@ class ChargeSolver(nn.Module):
                 ``uses_coulomb`` is false.
             guess: a density to start from, or None for a cold start.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no __call__")
+        raise TypeError(f"{type(self).__name__}: a charge solver needs a method __call__")
 
 
 def check_frame(solver: ChargeSolver, kind: str, frame: Frame) -> None:

@@ -12,8 +12,8 @@ import electrojax as ej
 from electrojax import testing
 from electrojax.errors import ConfigError, DataError
 from electrojax.models.potential import assemble
-from electrojax.models.predict import predict_frames
-from electrojax.models.responses import born_charges, field_responses, polarizability
+from electrojax.models.predict import born_charges, polarizability, predict_frames
+from electrojax.models.responses import field_responses
 from electrojax.system.batching import collate
 from electrojax.system.quantities import RESPONSES
 from electrojax.training.loss import loss

@@ -16,10 +16,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from electrojax.electrostatics.density import l_max_of
+from electrojax.electrostatics.density import degrees, l_max_of
 from electrojax.nn.features import Features
 from electrojax.nn.readout import MultipoleReadout
-from electrojax.solvers.problems.quadratic import QuadraticEnergy, block_inverse, degrees
+from electrojax.solvers.problems.quadratic import QuadraticEnergy, block_inverse
 from electrojax.solvers.readouts.elements import ElementTable
 from electrojax.solvers.readouts.hardness import MultipoleChannels
 from electrojax.system.types import System, graph_sum

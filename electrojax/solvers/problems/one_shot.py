@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombOperator
+from electrojax.electrostatics.density import degrees
 from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.solvers.problems.convex import ConvexReadout, ConvexTerms
 from electrojax.solvers.problems.neighborhood import Neighborhoods
-from electrojax.solvers.problems.quadratic import degrees
 from electrojax.solvers.readouts.hardness import Hardness
 from electrojax.system.types import System
 from electrojax.typing import Array, struct

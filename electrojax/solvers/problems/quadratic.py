@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from electrojax.electrostatics.density import l_max_of
+from electrojax.electrostatics.density import degrees, l_max_of
 from electrojax.electrostatics.field import FieldCoupling, field_coupling
 from electrojax.electrostatics.kernels.gaussian import self_potential
 from electrojax.electrostatics.long_waves import long_waves_matter
@@ -175,10 +175,3 @@ def block_inverse(blocks: Array) -> Callable[[Array], Array]:
         return lambda r: r / blocks[:, 0]
     inverse = jnp.linalg.inv(blocks)
     return lambda r: jnp.einsum("nij,nj->ni", inverse, r)
-
-
-def degrees(multipoles: Array) -> Array:
-    """Returns the order l of each component [M] of multipoles [..., M]."""
-    l_max = l_max_of(multipoles.shape[-1])
-    orders = [l for l in range(l_max + 1) for _ in range(2 * l + 1)]
-    return jnp.asarray(orders, multipoles.dtype)

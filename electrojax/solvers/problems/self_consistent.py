@@ -5,13 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.density import degrees
 from electrojax.electrostatics.field import FieldCoupling
 from electrojax.electrostatics.kernels.gaussian import on_site_response
 from electrojax.electrostatics.long_waves import long_waves_matter
 from electrojax.numerics.cg import Space, atom_space
 from electrojax.numerics.constraint import ChargeConstraint, at_atoms, reservoir
 from electrojax.numerics.response_preconditioner import ResponsePreconditioner
-from electrojax.solvers.problems.quadratic import QuadraticEnergy, degrees, field_potentials
+from electrojax.solvers.problems.quadratic import QuadraticEnergy, field_potentials
 from electrojax.solvers.problems.response_map import Response
 from electrojax.solvers.problems.response_waves import preconditioner_of_charges
 from electrojax.system.types import System

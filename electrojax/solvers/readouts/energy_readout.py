@@ -11,9 +11,9 @@ the features, go beyond. Source of the forms: Baldwin et al., arXiv 2603.14700
 import flax.linen as nn
 import jax.numpy as jnp
 
+from electrojax.electrostatics.density import degrees
 from electrojax.nn.features import Features, component
 from electrojax.nn.linear import Linear, Perceptron
-from electrojax.solvers.problems.quadratic import degrees
 from electrojax.solvers.readouts.hardness import MultipoleChannels
 from electrojax.typing import Array
 
