@@ -192,4 +192,7 @@ def _density_responses(
 
 def _moment(network: PotentialNetwork, state: ChargeState, system: System) -> Array:
     """The polarisation of a state's density [G, 3] e·Å."""
-    return density_polarization(state.density, system, network.solver.cutoff)
+    solver, coulomb = network.solver, None
+    if system.boundary == "slab" and solver.uses_coulomb:
+        coulomb = network.engine("slab").prepare(system, solver.l_max, solver.width)
+    return density_polarization(state.density, system, solver.cutoff, coulomb)

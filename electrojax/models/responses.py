@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.contract import CoulombOperator
 from electrojax.electrostatics.density import ChargeDensity, dipole
 from electrojax.electrostatics.field import field_energy
 from electrojax.errors import ConfigError, DataError
@@ -79,7 +80,9 @@ def moment_responses(
     return {name: found[name] for name in names}
 
 
-def density_polarization(density: ChargeDensity, system: System, cutoff: float) -> Array:
+def density_polarization(
+    density: ChargeDensity, system: System, cutoff: float, coulomb: CoulombOperator | None = None
+) -> Array:
     """Returns the polarisation of a density [G, 3] e·Å, with the density as it is.
 
     P = −∂⟨p, v(E)⟩/∂E of the energy in the field of :mod:`electrojax.electrostatics.field`.
@@ -88,12 +91,14 @@ def density_polarization(density: ChargeDensity, system: System, cutoff: float) 
         density: the charges.
         system: the batch.
         cutoff: Å, of its edges, along which charge flows in periodic directions.
+        coulomb: the operator of this geometry, for the counter charge of a slab.
     """
     if system.boundary == "open":
         return dipole(density, system)
 
     def energy(field: Array) -> Array:
-        return jnp.sum(field_energy(density, replace(system, external_field=field), cutoff))
+        moved = replace(system, external_field=field)
+        return jnp.sum(field_energy(density, moved, cutoff, coulomb))
 
     return -jax.grad(energy)(jnp.asarray(system.external_field))
 

@@ -18,7 +18,9 @@ from tests.conformance.models import potential
         ({"kind": "scf"}, {"energy": "coulomb"}),
         ({"kind": "scf", "energy": "functional"}, {}),
         ({"kind": "scf", "response": "free", "energy": "quadratic"}, {"potentials": "absolute"}),
-        ({"kind": "qeq"}, {}),
+        ({"kind": "qeq"}, {"hardness_floor": 0.0}),
+        ({"kind": "functional", "hardness_floor": 0.1}, {}),
+        ({"kind": "local"}, {}),
     ],
 )
 def test_what_is_not_written_is_as_it_was(solver, former):
