@@ -10,7 +10,7 @@ import pytest
 from electrojax.nn.base import BACKBONES
 from electrojax.nn.features import Features, component
 from electrojax.nn.readout import EnergyReadout
-from electrojax.system.batching import Capacity
+from electrojax.system.batching import Capacity, on_device
 from electrojax.system.geometry import PADDING_DISTANCE
 from electrojax.typing import replace
 from tests.nn import graphs
@@ -93,7 +93,7 @@ def test_features_vanish_smoothly_at_the_cutoff(variant, x64):
 
 @every_variant
 def test_forces_of_edges_at_the_cutoff_are_zero(variant, x64):
-    pair = graphs.graph(graphs.molecule([[0.0, 0, 0], [0, 0, 1.0]]))
+    pair = on_device(graphs.graph(graphs.molecule([[0.0, 0, 0], [0, 0, 1.0]])))
     params, module = graphs.parameters(variant), graphs.backbone(variant)
 
     @jax.jit
@@ -139,7 +139,7 @@ def test_force_gradients_are_finite_in_the_corners(variant, x64):
 
 @every_variant
 def test_float32_stays_float32_in_a_float64_process(variant, frame, x64):
-    system = graphs.graph(frame, dtype=np.float32)
+    system = on_device(graphs.graph(frame, dtype=np.float32))
     params = graphs.parameters(variant, np.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     module, readout = graphs.backbone(variant), EnergyReadout()
@@ -184,7 +184,7 @@ def test_fields_are_the_configuration_schema(variant):
         assert field.metadata["help"], name
         assert field.type in (int, float, str, bool, tuple[int, ...], tuple[str, ...]), name
         assert isinstance(field.default, int | float | str | bool | tuple), name
-    assert fields["cutoff"].metadata["positive"]
+    assert 0 < fields["cutoff"].metadata["minimum"] < fields["cutoff"].metadata["maximum"]
 
 
 def _corners():

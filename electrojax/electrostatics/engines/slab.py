@@ -142,8 +142,10 @@ class SlabCoulomb:
 
     def _moments(self, layout: GraphLayout, sites: Sites, normal: Array) -> Array:
         """Charge, D_n and Θ_n of each unit multipole, [G, A, 3, 9], of points."""
-        given = layout.dense(sites.positions)
-        positions = given if self.neutral else centred_positions(layout, sites)
+        if self.neutral:  # as published: heights of a charge that is nearly zero count in space
+            positions = layout.dense(sites.positions + sites.origin[sites.structure])
+        else:
+            positions = centred_positions(layout, sites)
         along = jnp.einsum("gax,gx->ga", positions, normal)
         zero, one = jnp.zeros_like(along), jnp.ones_like(along)
         components = [harmonic_order(normal)[:, x, None] * one for x in range(3)]
