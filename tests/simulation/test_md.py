@@ -117,42 +117,48 @@ def test_tiny_capacities_grow_without_leaving_a_trace(md_file, tmp_path):
     )
 
 
+@struct
+class Poisoned(VelocityVerlet):
+    """Velocity Verlet that meets a bad number after some good steps."""
+
+    good: int
+
+    def second_half(self, motion, forces):
+        bad = jax.numpy.where(motion.step == self.good, np.nan, 0.0)
+        return super().second_half(motion, forces + bad)
+
+
+def poisoned(job, good):
+    integrator = Poisoned(job.engine.integrator.masses, job.engine.integrator.timestep, good)
+    return dataclasses.replace(job, engine=dataclasses.replace(job.engine, integrator=integrator))
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("stop", "message"),
     [
-        ({"stop": "{temperature: 100.0}"}, r"step 1: temperature \d+ K is above stop.temperature"),
-        ({"timestep": 1.0e200}, "step 1: energy or velocities are not finite"),
+        ("{temperature: 100.0}", r"step 1: temperature \d+ K is above stop.temperature"),
+        ("{}", "step 1: energy or velocities are not finite"),
     ],
     ids=["hot", "not finite"],
 )
-def test_a_stop_condition_saves_the_last_good_frame(md_file, changes, message):
-    path = md_file("stop", **changes)
-    with pytest.raises(ConvergenceError, match=message):
-        run(path)
-    folder = path.parent / "runs" / "stop"
-    last = ase.io.read(folder / "last_good.xyz")
+def test_a_stop_condition_saves_the_last_good_frame(md_file, stop, message):
+    job, _ = built(md_file("stop", stop=stop, ensemble="{kind: nve}", initial_temperature=300))
+    job = job if "temperature" in message else poisoned(job, 0)
+    job.folder.mkdir(parents=True)
+    with jax.enable_x64(True), pytest.raises(ConvergenceError, match=message):
+        simulate(job)
+    last = ase.io.read(job.folder / "last_good.xyz")
     np.testing.assert_allclose(last.positions, water().positions, atol=1e-7)
-    assert [r["step"] for r in thermo(folder)] == [0]
-
-
-@struct
-class Poisoned(VelocityVerlet):
-    """Velocity Verlet that meets a bad number in its eighth step."""
-
-    def second_half(self, motion, forces):
-        bad = jax.numpy.where(motion.step == 7, np.nan, 0.0)
-        return super().second_half(motion, forces + bad)
+    assert [r["step"] for r in thermo(job.folder)] == [0]
 
 
 def test_a_bad_number_is_not_kept_and_the_run_goes_on_from_before_it(md_file):
     nve = {"ensemble": "{kind: nve}", "initial_temperature": 300}
     whole, parts = (built(md_file(name, **nve))[0] for name in ("clean", "poisoned"))
-    good = parts.engine.integrator
-    poisoned = dataclasses.replace(parts.engine, integrator=Poisoned(good.masses, good.timestep))
     with jax.enable_x64(True):
         simulate(whole)
         with pytest.raises(ConvergenceError, match="step 8: energy or velocities are not finite"):
-            simulate(dataclasses.replace(parts, engine=poisoned))
+            simulate(poisoned(parts, 7))
         last = parts.checkpoints.latest()
         assert last.manifest["step"] == 7
         good_frame = ase.io.read(parts.folder / "last_good.xyz")

@@ -86,7 +86,7 @@ def test_the_symmetric_response_is_the_quadratic_functional(x64, control):
         system = replace(system, charge_control=ones, fermi_level=jnp.array([0.7]))
     options = {"tolerance": 1e-12, "charge_control": control, **COMMON}
     scf = SelfConsistentField(energy="functional", linear_solver="cg", **options)
-    functional = EnergyFunctional(terms=0, **options)
+    functional = EnergyFunctional(terms=0, hardness_floor=0.0, **options)
     own, wanted = constant_hardness(random_params(scf, system, features), True)
     other, _ = constant_hardness(random_params(functional, system, features), False)
     scales = {"layer_0_degree_0": wanted[0], "layer_0_degree_1": wanted[1]}
