@@ -38,7 +38,7 @@ def roughness(values):
     """What is left of second differences after a polynomial, over their size."""
     second = np.diff(values, 2)
     x = np.linspace(-1, 1, len(second))
-    fit = np.polynomial.chebyshev.chebfit(x, second, 10)
+    fit = np.polynomial.chebyshev.chebfit(x, second, 12)
     return np.abs(second - np.polynomial.chebyshev.chebval(x, fit)).max() / np.abs(second).max()
 
 
