@@ -106,7 +106,8 @@ def potential(
     )
     sample = bare.sample(frame)
     system = collate([sample], capacity_for([sample]), bare.dtype).system
-    shapes = jax.eval_shape(bare.network.init, jax.random.key(0), system)["params"]
+    with jax.enable_x64(precision == "float64"):  # whoever asks first
+        shapes = jax.eval_shape(bare.network.init, jax.random.key(0), system)["params"]
     keys = iter(np.random.default_rng(7).integers(0, 2**31, size=10_000))
 
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:

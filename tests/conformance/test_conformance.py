@@ -112,16 +112,6 @@ def batch_of(model, boundary: str, solver: str, *frames: Frame) -> System:
     return system_of(model, list(frames), room(model, boundary, solver))
 
 
-def open_part(frame: Frame, vector: np.ndarray) -> np.ndarray:
-    """The part of a vector along directions in which a structure is not periodic."""
-    if not any(frame.pbc):
-        return vector
-    if all(frame.pbc):
-        return 0.0 * vector
-    normal = np.cross(*(row for row, periodic in zip(frame.cell, frame.pbc) if periodic))
-    return normal * (vector @ normal) / (normal @ normal)
-
-
 def real(prediction, name: str, atoms: int) -> np.ndarray:
     """A prediction of the first structure's atoms."""
     return np.asarray(getattr(prediction, name))[:atoms]
@@ -145,7 +135,15 @@ def test_forces_are_minus_the_gradient(x64, backbone, solver, boundary):
         return float(run(replace(system, positions=moved)).energy[0])
 
     forces = real(run(system), "forces", n)
-    testing.assert_gradient(energy, -forces, frame.positions, rtol=1e-7)
+    testing.assert_gradient(energy, -forces, np.asarray(system.positions)[:n], rtol=1e-7)
+
+
+def field_axes(cell, boundary):
+    """Rows along which the field is held: lattice vectors, and of a slab (a and c repeat) n."""
+    if boundary == "periodic":
+        return cell
+    normal = np.cross(cell[2], cell[0])
+    return np.stack([cell[0], normal / np.linalg.norm(normal), cell[2]])
 
 
 @every_case
@@ -162,7 +160,17 @@ def test_stress_is_the_strain_derivative(x64, backbone, solver, boundary):
     def energy(strain):
         matrix = np.eye(3) + 0.5 * (strain + strain.T)
         cell = np.concatenate([(frame.cell @ matrix)[None], system.cell[1:]])
-        moved = replace(system, positions=system.positions @ matrix, cell=cell)
+        # At fixed voltage: E·a_i along what repeats, E·n along the normal of a slab.
+        voltages = field_axes(frame.cell, boundary) @ frame.external_field
+        field = np.array(system.external_field)
+        field[0] = np.linalg.solve(field_axes(cell[0], boundary), voltages)
+        moved = replace(
+            system,
+            positions=system.positions @ matrix,
+            origin=system.origin @ matrix,
+            cell=jnp.asarray(cell),
+            external_field=jnp.asarray(field),
+        )
         return float(run(moved).energy[0])
 
     virial = stress[0] * abs(np.linalg.det(frame.cell))
@@ -190,9 +198,9 @@ def test_rotation_inversion_and_translation(x64, backbone, solver, boundary):
     np.testing.assert_allclose(after.energy, before.energy, **tolerance)
     np.testing.assert_allclose(after.forces, before.forces @ matrix.T, **tolerance)
     np.testing.assert_allclose(after.charges, before.charges, **tolerance)
-    # The zero of the field's potential stays at the origin, in directions that are open.
+    # A charge more would feel the field where the atoms are: E → E − Q E·shift, and μ = −∂E/∂Q.
     level = np.array(before.fermi_level)
-    level[0] += (level[0] != 0) * moved.external_field @ open_part(moved, shift)
+    level[0] += (level[0] != 0) * moved.external_field @ shift
     np.testing.assert_allclose(after.fermi_level, level, **tolerance)
     stress = matrix @ np.asarray(before.stress[0]) @ matrix.T
     np.testing.assert_allclose(after.stress[0], stress, **tolerance)
