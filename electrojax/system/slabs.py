@@ -23,7 +23,7 @@ def open_axis(cell: Any, normal: int) -> tuple[Any, Any]:
     product = first[..., next_] * second[..., last] - first[..., last] * second[..., next_]
     unit = product / (product**2).sum(-1)[..., None] ** 0.5
     along = (unit * third).sum(-1)
-    side = 1.0 - 2.0 * (along < 0)
+    side = 1.0 - 2.0 * (along < 0).astype(along.dtype)
     return unit * side[..., None], along * side
 
 

@@ -147,3 +147,11 @@ def system_of(model: Potential, frames: list[Frame], size: Capacity | None = Non
     """Returns frames as one batch for a model."""
     samples = [model.sample(frame) for frame in frames]
     return collate(samples, size or capacity_for(samples), model.dtype).system
+
+
+def field_axes(cell, boundary):
+    """Rows along which the field is held: lattice vectors, and of a slab (a and c repeat) n."""
+    if boundary == "periodic":
+        return cell
+    normal = np.cross(cell[2], cell[0])
+    return np.stack([cell[0], normal / np.linalg.norm(normal), cell[2]])

@@ -138,14 +138,6 @@ def test_forces_are_minus_the_gradient(x64, backbone, solver, boundary):
     testing.assert_gradient(energy, -forces, np.asarray(system.positions)[:n], rtol=1e-7)
 
 
-def field_axes(cell, boundary):
-    """Rows along which the field is held: lattice vectors, and of a slab (a and c repeat) n."""
-    if boundary == "periodic":
-        return cell
-    normal = np.cross(cell[2], cell[0])
-    return np.stack([cell[0], normal / np.linalg.norm(normal), cell[2]])
-
-
 @every_case
 def test_stress_is_the_strain_derivative(x64, backbone, solver, boundary):
     """With an explicitly strained cell, positions and cell both outside of the model's own code."""
@@ -161,9 +153,9 @@ def test_stress_is_the_strain_derivative(x64, backbone, solver, boundary):
         matrix = np.eye(3) + 0.5 * (strain + strain.T)
         cell = np.concatenate([(frame.cell @ matrix)[None], system.cell[1:]])
         # At fixed voltage: E·a_i along what repeats, E·n along the normal of a slab.
-        voltages = field_axes(frame.cell, boundary) @ frame.external_field
+        voltages = models.field_axes(frame.cell, boundary) @ frame.external_field
         field = np.array(system.external_field)
-        field[0] = np.linalg.solve(field_axes(cell[0], boundary), voltages)
+        field[0] = np.linalg.solve(models.field_axes(cell[0], boundary), voltages)
         moved = replace(
             system,
             positions=system.positions @ matrix,

@@ -23,7 +23,7 @@ from electrojax.training.optimizer import make_optimizer
 from electrojax.training.step import Controls, init_state, make_train_step
 from electrojax.typing import replace
 from tests.conformance.coulomb import summed
-from tests.conformance.models import capacity, potential, system_of
+from tests.conformance.models import capacity, field_axes, potential, system_of
 
 METHODS = ("ewald", "mesh", "mesh_ewald")
 BOUNDARIES = ("periodic", "slab")
@@ -76,17 +76,23 @@ def test_forces_and_stress_are_derivatives(x64, method, boundary):
     system, n = batched(method, [frame], boundary), len(frame.numbers)
     assert (system.n_pairs > 0) == ("ewald" in method)
 
-    def moved(positions, cell=frame.cell):
-        inside, cells = np.array(system.positions), np.array(system.cell)
-        inside[:n], cells[0] = positions, cell
-        return float(run(replace(system, positions=inside, cell=cells)).energy[0])
+    inside = np.asarray(system.positions)[:n]
+
+    def moved(positions, cell=frame.cell, **others):
+        atoms, cells = np.array(system.positions), np.array(system.cell)
+        atoms[:n], cells[0] = positions, cell
+        return float(run(replace(system, positions=atoms, cell=cells, **others)).energy[0])
 
     def of_strain(strain):
         matrix = np.eye(3) + 0.5 * (strain + strain.T)
-        return moved(frame.positions @ matrix, frame.cell @ matrix)
+        cell, field = frame.cell @ matrix, np.array(system.external_field)
+        voltages = field_axes(frame.cell, boundary) @ frame.external_field
+        field[0] = np.linalg.solve(field_axes(cell, boundary), voltages)
+        origin = np.asarray(system.origin) @ matrix
+        return moved(inside @ matrix, cell, origin=origin, external_field=field)
 
     prediction = run(system)
-    testing.assert_gradient(moved, -np.asarray(prediction.forces[:n]), frame.positions)
+    testing.assert_gradient(moved, -np.asarray(prediction.forces[:n]), inside)
     virial = np.asarray(prediction.stress[0]) * abs(np.linalg.det(frame.cell))
     testing.assert_gradient(of_strain, virial, np.zeros((3, 3)), step=0.01)
 

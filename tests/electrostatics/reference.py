@@ -149,12 +149,18 @@ def frame(positions, cell, kind):
     )
 
 
-def batch(structures, kind, engine, width, l_max, dtype=np.float64, extra=(0, 0)) -> System:
-    """A padded batch of (positions, cell) with room for extra nodes, pairs and graphs."""
+def batch(
+    structures, kind, engine, width, l_max, dtype=np.float64, extra=(0, 0), plans=None
+) -> System:
+    """A padded batch of (positions, cell) with room for extra nodes, pairs and graphs.
+
+    Their plans may be given, as cells: those of a Coulomb sum of more sites than the atoms.
+    """
     samples = []
-    for r, a in structures:
+    for i, (r, a) in enumerate(structures):
         one = frame(r, a, kind)
         box = sum_cell(engine, one.cell, one.positions, one.normal, width)
+        box = box if plans is None else np.asarray(plans[i])
         plan = engine.k_box(box, width, l_max), engine.pair_cutoff(l_max), box
         samples.append(build_sample(one, 0.5, *plan))
     fitted = capacity_for(samples)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from electrojax.electrostatics.coulomb import sum_cell
 from electrojax.electrostatics.sites import Pairs, Sites, attached_sites, with_fixed_sites
 from electrojax.errors import ConfigError
 from electrojax.system.neighbors import coulomb_pairs
@@ -43,6 +44,13 @@ def farther(engine):
     return SimpleNamespace(k_box=engine.k_box, pair_cutoff=lambda l_max: reach)
 
 
+def roomy_batch(structures, kind, engine):
+    """A batch with pairs for displaced sites; Coulomb cells of slabs are high enough for them."""
+    frames = [ref.frame(r, a, kind) for r, a in structures]
+    plans = [sum_cell(engine, f.cell, f.positions, f.normal, 0.9, 4 * REACH) for f in frames]
+    return ref.batch(structures, kind, farther(engine), 0.9, L_MAX, extra=(2, 1), plans=plans)
+
+
 def numbers(padded, extra):
     """Of each structure its atoms, then sites numbered after the padded atoms."""
     first, second = np.arange(ATOMS[0]), ATOMS[0] + np.arange(ATOMS[1])
@@ -64,7 +72,8 @@ def check(kind, engine, sites, order, rng):
     operator = ref.prepare(engine, L_MAX, width, sites)
     found = ref.energy(operator, p), np.asarray(ref.potential(operator, p))
     positions = np.asarray(sites.positions)
-    alone = ref.batch([(positions[i], a) for i, a in zip(order, CELLS)], kind, engine, 0.9, L_MAX)
+    alone = [(positions[i], a) for i, a in zip(order, CELLS)]
+    alone = ref.batch(alone, kind, engine, 0.9, L_MAX, plans=sites.plan_cell)
     taken = np.concatenate(order)
     known = ref.prepare(engine, L_MAX, width if np.ndim(width) == 0 else width[taken], alone)
     expected = ref.energy(known, p[taken]), ref.potential(known, p[taken])
@@ -93,7 +102,7 @@ def check_slopes(engine, place, p, kind, *points):
 def test_sites_that_follow_the_atoms(kind, rng, x64):
     """r_i and r_i + Δ_i(r), as cores and Wannier centres are."""
     engine = ref.engine_of(kind)
-    system = ref.batch(structures(rng), kind, farther(engine), 0.9, L_MAX, extra=(2, 1))
+    system = roomy_batch(structures(rng), kind, engine)
 
     def place(positions):
         offsets = jnp.stack([jnp.zeros_like(positions), displacements(positions)], axis=1)

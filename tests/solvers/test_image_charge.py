@@ -117,7 +117,8 @@ def solver_of(kind: str, width: float, hardness: float, ions: dict[int, float]):
     if kind == "qeq":
         table += softplus_inverse(hardness)
         tables = {("hardness", "element_0"): table}
-        return ChargeEquilibration(hardness="element", fragments=True, **common), tables
+        bare = {"hardness": "element", "hardness_floor": 0.0, "fragments": True}
+        return ChargeEquilibration(**bare, **common), tables
     table += softplus_inverse((hardness - HARDNESS_FLOOR) / hardness_unit(10.0))
     charge = np.zeros(119)
     for number, value in ions.items():

@@ -19,7 +19,7 @@ from electrojax.electrostatics.engines.periodic import PeriodicCoulomb
 from electrojax.electrostatics.engines.slab import centred_positions
 from electrojax.electrostatics.sites import Sites
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import harmonic_order, volume
+from electrojax.system.geometry import harmonic_order, places, volume
 from electrojax.system.layout import GraphLayout
 from electrojax.system.types import System
 from electrojax.typing import Array
@@ -71,9 +71,11 @@ class MakovPayneCoulomb:
             l_max: highest multipole order, 0 to 2.
             width: σ in Å, as the bulk sum takes it.
         """
+        # The moments are those of the whole molecule, wherever the cell cuts it.
+        whole = places(sites) if isinstance(sites, System) else sites.positions
         sites = Sites.of(sites)
         layout, spread = sites.layout(), jnp.asarray(width)
-        moments = _moments(layout, sites)
+        moments = _moments(layout, whole)
         return CorrectedOperator(
             bulk=self.bulk.prepare(sites, l_max, width),
             layout=layout,
@@ -86,9 +88,9 @@ class MakovPayneCoulomb:
         )
 
 
-def _moments(layout: GraphLayout, sites: Sites) -> Array:
+def _moments(layout: GraphLayout, whole: Array) -> Array:
     """Charge, D (y, z, x) and Θ of each unit multipole, [G, A, 5, 9], of points."""
-    positions = harmonic_order(centred_positions(layout, sites))
+    positions = harmonic_order(centred_positions(layout, whole))
     square = jnp.sum(positions**2, axis=-1)
     rows = jnp.zeros((*square.shape, 5, 9), square.dtype)
     rows = rows.at[..., 0, 0].set(1.0).at[..., 1:4, 0].set(positions).at[..., 4, 0].set(square)

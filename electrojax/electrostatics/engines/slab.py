@@ -145,7 +145,7 @@ class SlabCoulomb:
         if self.neutral:  # as published: heights of a charge that is nearly zero count in space
             positions = layout.dense(sites.positions + sites.origin[sites.structure])
         else:
-            positions = centred_positions(layout, sites)
+            positions = centred_positions(layout, sites.positions)
         along = jnp.einsum("gax,gx->ga", positions, normal)
         zero, one = jnp.zeros_like(along), jnp.ones_like(along)
         components = [harmonic_order(normal)[:, x, None] * one for x in range(3)]
@@ -204,12 +204,12 @@ def check_vacuum(cell: np.ndarray) -> None:
         )
 
 
-def centred_positions(layout: GraphLayout, sites: Sites) -> Array:
+def centred_positions(layout: GraphLayout, positions: Array) -> Array:
     """Returns positions [G, A, 3] Å about each structure's mean, which keeps float32's digits.
 
     The corrections do not depend on the origin, so that no derivative goes through the mean.
     """
-    dense = layout.dense(sites.positions)
+    dense = layout.dense(positions)
     count = jnp.maximum(jnp.sum(layout.mask, axis=1), 1).astype(dense.dtype)
     mean = jax.lax.stop_gradient(jnp.sum(dense, axis=1) / count[:, None])
     return dense - mean[:, None]
