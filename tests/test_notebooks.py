@@ -1,5 +1,7 @@
 """The notebooks run, and print what they were saved with."""
 
+import pytest
+
 from tests.notebooks import NOTEBOOKS, code_cells, run_notebook, stored_output
 
 NEED_A_MODEL = {"predict"}
@@ -20,6 +22,7 @@ def test_the_coulomb_energies_are_those_that_are_shown():
     assert abs(names["madelung"] - 1.747564594633) < 1e-8
 
 
+@pytest.mark.filterwarnings("default:the training compositions do not determine")
 def test_scripts_can_do_what_the_verbs_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     printed, names = run_notebook("from_python")
