@@ -62,7 +62,7 @@ class FieldCoupling:
 
 def no_field(system: System) -> FieldCoupling:
     """Returns the coupling of densities to no field at all."""
-    at_atoms = jnp.zeros_like(jnp.asarray(system.positions))
+    at_atoms = jnp.zeros_like(system.positions)
     return FieldCoupling(at_atoms[:, 0], at_atoms, jnp.zeros_like(system.external_field)[:, 0])
 
 
@@ -138,7 +138,7 @@ def seated_energy(density: ChargeDensity, system: System, coulomb: Any = None) -
     Returns:
         [G] eV.
     """
-    field = jnp.asarray(system.external_field)
+    field = system.external_field
     charge = total_charge(density, system)
     moment = jnp.sum(field * dipole(density, system), axis=-1)
     return -moment - charge * _at_counter_charge(field, coulomb)
@@ -146,7 +146,7 @@ def seated_energy(density: ChargeDensity, system: System, coulomb: Any = None) -
 
 def edge_potentials(system: System) -> Array:
     """Returns −E·r_e [E] V, the field's energy of a unit charge moved along every edge."""
-    field = jnp.asarray(system.external_field)[system.node_graph][system.receivers]
+    field = system.external_field[system.node_graph][system.receivers]
     return -jnp.sum(field * edge_vectors(system), axis=-1)
 
 

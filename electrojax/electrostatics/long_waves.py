@@ -62,7 +62,7 @@ def wanted_cutoff(system: System, hardness: Array, sigma: Array) -> Array:
     layout = graph_layout(system)
     typical = jnp.nanmedian(jnp.where(layout.mask, hardness, jnp.nan), axis=1)
     typical = jnp.where(jnp.isfinite(typical), typical, TYPICAL)
-    cell = jnp.asarray(system.cell)
+    cell = system.cell
     density = jnp.sum(layout.mask, axis=1) / _filled_volume(system, layout)
     longest = 1.0 / jnp.min(jnp.linalg.norm(reciprocal(cell), axis=-1), axis=-1)
     worth = _longest_ratio(density, longest, typical) > WORTH
@@ -139,11 +139,11 @@ def _longest_ratio(density: Any, length: Any, hardness: Any) -> Any:
 
 def _filled_volume(system: System, layout: GraphLayout) -> Array:
     """The volume [G] in Å³ that atoms fill: of a slab, its thickness and a layer more."""
-    cell = jnp.asarray(system.cell)
+    cell = system.cell
     if system.boundary != "slab":
         return volume(cell)
     normal, height = open_axis(cell, system.normal)
-    along = jnp.einsum("gax,gx->ga", layout.dense(jnp.asarray(system.positions)), normal)
+    along = jnp.einsum("gax,gx->ga", layout.dense(system.positions), normal)
     top, bottom = (jnp.where(layout.mask, x, -jnp.inf).max(axis=1) for x in (along, -along))
     filled = jnp.clip(top + bottom + LAYER, LAYER, height)
     return volume(cell) * filled / height

@@ -100,7 +100,7 @@ def density_polarization(
         moved = replace(system, external_field=field)
         return jnp.sum(field_energy(density, moved, cutoff, coulomb))
 
-    return -jax.grad(energy)(jnp.asarray(system.external_field))
+    return -jax.grad(energy)(system.external_field)
 
 
 def labelled_responses(solver: ChargeSolver, frames: Sequence[Frame]) -> tuple[str, ...]:

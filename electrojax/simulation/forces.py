@@ -90,7 +90,7 @@ class MovingSystem:
         """Returns whether a slab at positions [N, 3] Å is as thin as its Coulomb sum needs."""
         if math.isinf(self.thickest):
             return jnp.asarray(True)
-        normal = open_axis(jnp.asarray(self.system.cell), self.system.normal)[0][0]
+        normal = open_axis(self.system.cell, self.system.normal)[0][0]
         return jnp.ptp(positions @ normal.astype(positions.dtype)) <= self.thickest
 
     def allocate(self, positions: ArrayLike, spare: float = 1.3) -> NeighborList:

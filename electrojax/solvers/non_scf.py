@@ -234,7 +234,7 @@ class FieldUpdates(ChargeSolver):
             weights: ∂q⁰/∂Q [N].
         """
         summed, own = summed_channels(bare), self_potential(self.width, self.l_max)
-        mask = jnp.asarray(system.node_mask)[:, None]
+        mask = system.node_mask[:, None]
         applied = jnp.where(mask, field_potentials(field, summed), 0.0)
         readout = ConcaveReadout(self.l_max, self.width, self.channels, name="response")
         induced, values, slopes = response(

@@ -72,7 +72,7 @@ def apply_strain(system: System, strain: Array) -> System:
     positions, cell = system.positions, system.cell
     moved = positions + jnp.einsum("ni,nij->nj", positions, symmetric[system.node_graph])
     strained_cell = cell + cell @ symmetric
-    field = jnp.asarray(system.external_field)
+    field = system.external_field
     if system.boundary != "open":
         along = jnp.einsum("gia,ga->gi", _field_axes(cell, system), field)
         field = jnp.einsum("gi,gia->ga", along, reciprocal(_field_axes(strained_cell, system)))

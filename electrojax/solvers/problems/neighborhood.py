@@ -43,7 +43,7 @@ class Neighborhoods:
             The same shape.
         """
         scalars = potentials[..., 0]
-        sent = scalars.at[jnp.asarray(self.system.senders)].get(mode="fill", fill_value=0)
+        sent = scalars.at[self.system.senders].get(mode="fill", fill_value=0)
         spread = (-1, *[1] * (scalars.ndim - 1))
         around = at_receivers(self.weights.reshape(spread) * sent, self.system)
         mean = (scalars + around) / self.total.reshape(spread)
@@ -58,5 +58,5 @@ def neighborhoods(system: System, cutoff: float) -> Neighborhoods:
         cutoff: Å, at which the weights of edges have faded.
     """
     weights = edge_weights(edge_vectors(system), cutoff)
-    weights = jnp.where(jnp.asarray(system.edge_mask), weights, 0.0)
+    weights = jnp.where(system.edge_mask, weights, 0.0)
     return Neighborhoods(system, weights, 1.0 + at_receivers(weights, system))

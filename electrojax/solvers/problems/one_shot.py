@@ -77,7 +77,7 @@ class ConcaveReadout(nn.Module):
         blocks = Hardness(self.l_max, rank=self.rank, scales=unit, name="softness")
         softness = SOFTNESS * blocks(features, system)
         lengths = self.width ** degrees(softness[0])
-        mask = jnp.asarray(system.node_mask)[:, None, None]
+        mask = system.node_mask[:, None, None]
         softness = jnp.where(mask, softness * lengths[:, None] * lengths, 0.0)
         # Its vectors are of multipoles over w^l; here potentials times w^l are what they see.
         planes = ConvexReadout(self.l_max, self.width, self.terms, name="planes")(features, system)

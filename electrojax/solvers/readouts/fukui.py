@@ -53,7 +53,7 @@ def conserve_charge(multipoles: Array, logits: Array, system: System) -> Array:
         Multipoles of the same shape; padding stays zero.
     """
     channels = multipoles if multipoles.ndim == 3 else multipoles[:, None]
-    totals = jnp.asarray(system.total_charge)[:, None]
+    totals = system.total_charge[:, None]
     found = equilibrate(channels, logits[:, None], totals, system, "positive")
     return found.reshape(multipoles.shape)
 
