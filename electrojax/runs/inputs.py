@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from electrojax.data.datasets import PREFIX
 from electrojax.data.duplicates import shared_frames
 from electrojax.data.plausibility import implausible
 from electrojax.errors import DataError, listed, shown
@@ -55,7 +56,9 @@ def reading_warnings(
     """
     texts: dict[str, list[str]] = {}
     for path, frames in files.items():
-        parts = [_unread(frames, quantities), *_counts(frames, potential, terms)]
+        # What else a built-in set says of its frames is nothing that its user could map.
+        unread = "" if path.startswith(PREFIX) else _unread(frames, quantities)
+        parts = [unread, *_counts(frames, potential, terms)]
         if text := "; ".join(part for part in parts if part):
             texts.setdefault(text, []).append(Path(path).name)
     return [f"{', '.join(names)}: {text}" for text, names in texts.items()]

@@ -137,3 +137,9 @@ def test_evaluation_names_inputs_alone(rng, tmp_path):
         "a.xyz: not read: charge (data.keys.total_charge?), spin (data.keys.multiplicity?); "
         "total_charge in 0 of 3 frames, 0 is taken"
     ]
+
+
+def test_what_else_a_built_in_set_says_is_not_complained_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = open_job("configs/quickstart.yaml", [])
+    assert not [text for text in job.warnings if "not read" in text]
