@@ -18,7 +18,7 @@ from electrojax.system.neighbors import (
 from electrojax.system.quantities import LABELS, Quantity
 from electrojax.system.slabs import open_axis, with_height
 from electrojax.system.types import Batch, Frame, Label, System, Targets
-from electrojax.typing import AxisSpec, replace, specs
+from electrojax.typing import AxisSpec, specs
 
 KPlan = tuple[int, int, int]
 T = TypeVar("T")
@@ -242,15 +242,6 @@ def on_device(inputs: T) -> T:
     their parts directly converts once, here.
     """
     return jax.tree.map(jnp.asarray, inputs)
-
-
-def with_positions(system: System, positions: np.ndarray, cell: np.ndarray | None = None) -> System:
-    """Returns the system with other positions (and cells); its edges and k-plan are kept.
-
-    Positions are those of the system, about its origin and without its images.
-    """
-    changes = {"positions": positions} if cell is None else {"positions": positions, "cell": cell}
-    return replace(system, **changes)
 
 
 def _paired(systems: Sequence[System]) -> bool:
