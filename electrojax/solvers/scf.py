@@ -10,7 +10,7 @@ from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_coupling
-from electrojax.errors import ConfigError
+from electrojax.errors import ConfigError, DataError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
@@ -97,6 +97,11 @@ class SelfConsistentField(ChargeSolver):
         "what the learned energy of a free response reads: local: differences from the mean over "
         "an atom and its neighbours; absolute: itself",
     )
+    fragments: bool = option(
+        False,
+        "keep the charge of every fragment: the sum of its atoms' formal charges; forces between "
+        "far fragments then approach Coulomb's with every energy",
+    )
     initial_hardness: float = option(
         500.0,
         "eV/e², of charges before training: hundreds for molecules and ions, between which no "
@@ -149,7 +154,13 @@ class SelfConsistentField(ChargeSolver):
 
     def check(self, frame: Frame) -> None:
         """Raises an error if a structure lacks what its charges are fixed by, or options clash."""
-        check_charges(frame, self.charge_control, False)
+        check_charges(frame, self.charge_control, self.fragments)
+        control = frame.charge_control or self.charge_control
+        if self.fragments and control == "fixed_potential":
+            raise DataError(
+                f"{frame.source}: charge_control fixed_potential, where no fragment keeps a charge "
+                "of its own; needed fixed_charge, or model.solver.fragments false"
+            )
         if self.response == "symmetric" and self.update != "affine":
             raise ConfigError(
                 f'model.solver: update "{self.update}" needs response "free"; a symmetric response '
@@ -186,7 +197,8 @@ class SelfConsistentField(ChargeSolver):
         energies = self._energies(features, problem, multipoles, multipliers)
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
-        levels = jnp.where(system.node_mask, at_atoms(level, system), 0.0)
+        levels = problem.constraint.broadcast_to_atoms(multipliers, multipoles)[:, 0]
+        levels = jnp.where(system.node_mask, levels + at_atoms(reservoir(system), system), 0.0)
         told = map_diagnostics(self.diagnostics, problem, multipoles, multipliers)
         return ChargeState(density, energies, level, levels, report, told)
 
@@ -208,6 +220,7 @@ class SelfConsistentField(ChargeSolver):
             jnp.einsum("nij,nj->ni", blocks, local),
             self.width,
             self.cutoff,
+            self.fragments,
             linear_solver=self.linear_solver,
             max_steps=self.max_steps,
         )
@@ -228,7 +241,7 @@ class SelfConsistentField(ChargeSolver):
             local=local,
             response=readout(features, system),
             field=field_coupling(system, self.cutoff, coulomb),
-            constraint=charge_constraint(system, False),
+            constraint=charge_constraint(system, self.fragments),
             norms=norms,
             width=self.width,
             max_steps=self.max_steps,
