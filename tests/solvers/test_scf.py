@@ -38,7 +38,7 @@ def features_of(n, seed=2):
 
 
 def random_params(solver, system, features, seed=3):
-    coulomb = engine_for("open", 1e-12).prepare(system, 1, WIDTH)
+    coulomb = engine_for("open", 1e-12).prepare(system, solver.l_max, WIDTH)
     init = jax.eval_shape(solver.init, jax.random.key(0), features, system, coulomb, None)
     rng = np.random.default_rng(seed)
     leaves, tree = jax.tree.flatten(init["params"])
@@ -49,7 +49,7 @@ def run_of(solver, features):
     """The solver as a compiled function of its parameters, the system and a guess."""
 
     def apply(params, system, guess=None):
-        coulomb = engine_for(system.boundary, 1e-12).prepare(system, 1, WIDTH)
+        coulomb = engine_for(system.boundary, 1e-12).prepare(system, solver.l_max, WIDTH)
         return solver.apply({"params": params}, features, system, coulomb, guess)
 
     return jax.jit(apply)
