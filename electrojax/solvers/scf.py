@@ -28,7 +28,7 @@ from electrojax.numerics.variational import finalize_minimum, quadratic_minimum,
 from electrojax.numerics.variational import levels as multipliers_of
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.problems.diagnostics import map_diagnostics
+from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP, map_diagnostics
 from electrojax.solvers.problems.neighborhood import neighborhoods
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
@@ -70,10 +70,17 @@ class SelfConsistentField(ChargeSolver):
     potential, as in Baldwin et al., arXiv 2603.14700; solutions may be none, or several. The energy
     is read from the converged density: E = E_short + ½⟨p, A p⟩ − E_field·P + Σ_i e_i, and at fixed
     potential Ω = E + μQ.
+
+    ``energy: functional`` is the energy that a symmetric response minimises. The others are not
+    stationary in the density, and far parts A and B whose charges share one level exchange charge
+    by dQ_A/dR = k_e (Q_A − Q_B)/R² / (μ_A' + μ_B'), with μ(Q) and E(Q) of each part alone: beside
+    Coulomb's k_e Q_A Q_B/R² the force keeps −(E_A' − E_B') dQ_A/dR at any distance, which is zero
+    where E' = −μ alone. With ``fragments`` no charge flows, and the ratio of the force between
+    charged fragments to Coulomb's approaches 1 as 1/R. (Between an ion and a neutral polarisable
+    fragment Coulomb's force, R⁻³, is of the order of the deviation itself.)
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
-    diagnoses: ClassVar[tuple[str, ...]] = DIAGNOSTICS
     gradients: ClassVar[tuple[str, ...]] = GRADIENTS
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
@@ -90,7 +97,9 @@ class SelfConsistentField(ChargeSolver):
         "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb; "
         "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential. "
         "Of the last three -dE/dfield is not the dipole and -dE/dQ not the Fermi level: no fixed "
-        "potential, and responses are derivatives of the density's polarisation",
+        "potential, responses are derivatives of the density's polarisation, and forces between "
+        "far parts that exchange charge are not Coulomb's at any distance (fragments: they "
+        "approach them as 1/R)",
     )
     potentials: Literal["local", "absolute"] = option(
         "local",
@@ -141,6 +150,11 @@ class SelfConsistentField(ChargeSolver):
         "auto", "of the symmetric response; dense: Cholesky; cg: conjugate gradients; auto: by size"
     )
     unroll_steps: int = option(10, "updates of gradient unroll", minimum=1, maximum=1000)
+
+    @property
+    def diagnoses(self) -> tuple[str, ...]:
+        """What its map says of itself; with fragments not ∂E/∂Q, where no total charge is given."""
+        return tuple(n for n in DIAGNOSTICS if n != LEGENDRE_GAP or not self.fragments)
 
     @property
     def consistent(self) -> bool:
