@@ -52,7 +52,8 @@ def parts(solver: str, changed=None, pairs=PAIRS):
     system = system_of(model, pairs)
     found = apply(model.params if changed is None else changed, system)
     forces = np.asarray(found.forces).reshape(4, 6, 3)[:, 3:].sum(axis=1)
-    multipoles = np.asarray(found.density.multipoles).sum(axis=1).reshape(4, 6, 4)
+    multipoles = np.asarray(found.density.multipoles).sum(axis=1).reshape(4, 6, -1)
+    multipoles = np.pad(multipoles, [(0, 0), (0, 0), (0, 4 - multipoles.shape[2])])
     return forces, np.asarray(system.positions).reshape(4, 6, 3), multipoles
 
 
