@@ -12,6 +12,7 @@ import ase
 import jax
 import numpy as np
 
+from electrojax.interop.mace_state import STATES
 from electrojax.interop.mace_torch import convert
 from electrojax.models.potential import Potential
 from electrojax.system.atoms import frame_from_atoms
@@ -51,6 +52,8 @@ def errors(case: str) -> dict[str, float]:
     arrays, potential = read(case)[0], model(case)
     atoms = ase.Atoms(*(arrays[n] for n in ("numbers", "positions")))
     atoms.cell, atoms.pbc = arrays["cell"], arrays["pbc"]
+    state = json.loads(str(arrays["state"])) if "state" in arrays else {}
+    atoms.info.update({STATES[name]: value for name, value in state.items()})
     sample = potential.sample(frame_from_atoms(atoms, case))
     system = collate([sample], capacity_for([sample]), np.float64).system
     # Compiling is all the work here: without the backend's optimisation it takes half as long.
