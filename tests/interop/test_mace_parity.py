@@ -93,7 +93,10 @@ STATE = {"type": "categorical", "per": "graph", "emb_dim": 3, "num_classes": 4}
             "in_dim 2",
         ),
         ({"embedding_specs": {"total_spin": STATE}}, "joint_embedding"),
-        ({"interaction_cls": GATED, "interaction_cls_first": GATED}, "4, 4.; the configuration does not belong"),
+        (
+            {"interaction_cls": GATED, "interaction_cls_first": GATED},
+            "4, 4.; the configuration does not belong",
+        ),
         ({"hidden_irreps": "4x0e+2x1o"}, "hidden_irreps"),
         ({"MLP_irreps": "32x0e"}, "MLP_irreps"),
         ({"correlation": [2, 3]}, "correlation"),
