@@ -25,7 +25,7 @@ The gated one has a divisor of its own.
 """
 
 ONLY: dict[str, tuple[Any, ...]] = {
-    "kind": ("MACE", "ScaleShiftMACE", "MACELES", "PolarMACE"),
+    "kind": ("MACE", "ScaleShiftMACE", "PolarMACE"),
     "gate": ("silu",),
     "readout_cls": ("NonLinearReadoutBlock", "LinearReadoutBlock"),
     "use_so3": (False,),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.errors import ConfigError
+from electrojax.interop.les_torch import les_model, les_part
 from electrojax.interop.mace_architecture import Architecture, architecture, constants
 from electrojax.interop.mace_gated import gated_interaction
 from electrojax.interop.mace_readouts import embedding_energy, energy_readout
@@ -38,7 +39,7 @@ ACCURACY = {"float32": 1e-6, "float64": 1e-9}
 def convert(
     state: State, config: Mapping[str, Any], head: str = "", precision: str = "float64"
 ) -> Potential:
-    """Returns the potential that predicts what a MACE, ScaleShiftMACE or PolarMACE does.
+    """Returns the potential that predicts what a MACE, ScaleShiftMACE, MACELES or PolarMACE does.
 
     Args:
         state: its state dict as NumPy arrays.
@@ -51,6 +52,7 @@ def convert(
         ConfigError: naming what is not supported, and any array that has no place in the result.
     """
     backbone, polar = polar_part(config)
+    backbone, les = les_part(backbone)
     made = architecture(backbone, head)
     weights = Weights(state)
     charges = None if polar is None else PolarWeights(weights, made, polar)
@@ -71,10 +73,13 @@ def convert(
         "coulomb": {"boundary": "auto"},
         "solver": {"kind": "none"},
     }
+    if charges is not None or les is not None:
+        model["coulomb"] = {"boundary": "auto", "accuracy": ACCURACY[precision]}
     if charges is not None:
         model["density"] = {"l_max": charges.polar.l_max, "width": charges.polar.width}
-        model["coulomb"] = {"boundary": "auto", "accuracy": ACCURACY[precision]}
         model["solver"], params["solver"] = charges.solver()
+    if les is not None:
+        model["density"], model["solver"], params["solver"] = les_model(weights, made, les)
     left = weights.unaccounted()
     if left:
         raise ConfigError(
