@@ -181,7 +181,8 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     residual, normalization = _interactions(config)
     layers = int(config["num_interactions"])
-    hidden_l_max = len(hidden) - 1 if layers > 1 else 0  # a single layer is the last one
+    keep = bool(config.get("keep_last_layer_irreps", False))
+    hidden_l_max = len(hidden) - 1 if layers > 1 or keep else 0  # a single layer is the last one
     transform = config.get("distance_transform") or "none"
     widths = config.get("radial_MLP") or (64, 64, 64)
     return {
@@ -202,7 +203,7 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
         "interaction": "gated" if normalization == "gated" else "linear",
         "residual": residual,
         "normalization": "average" if normalization == "gated" else normalization,
-        "last_scalars": layers == 1 or not config.get("keep_last_layer_irreps", False),
+        "last_scalars": not keep,
         "zbl": bool(config.get("pair_repulsion", False)),
         **state_options(config.get("embedding_specs") or {}),
         "embedding_energy": bool(config.get("use_embedding_readout", False)),

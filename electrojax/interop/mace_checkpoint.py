@@ -123,7 +123,7 @@ def configuration(model: Any) -> dict[str, Any]:
         "embedding_specs": _specs(model),
         "cueq_config": _text(getattr(products[0], "cueq_config", None)),
         "pair_repulsion": hasattr(model, "pair_repulsion_fn"),
-        "keep_last_layer_irreps": layers > 1 and products[-1].linear.irreps_out.lmax > 0,
+        "keep_last_layer_irreps": products[-1].linear.irreps_out.lmax > 0,
         **(_polar(model) if kind == "PolarMACE" else {}),
         **({"les": _les(model)} if kind == "MACELES" else {}),
     }
