@@ -97,11 +97,11 @@ def test_the_small_design_space_has_every_kind_on_both_sets() -> None:
     points = load_sweep("configs/sweep/design_space_small.yaml").points
     found = {(p.values["data"], p.run.config.model.solver.kind) for p in points}
     assert found == {(data, kind) for data in ("ion_water", "charged_dimers") for kind in SOLVERS}
-    assert len(points) == 16
+    assert len(points) == 18
 
 
 def test_the_large_one_is_equal_but_for_solver_data_and_seed() -> None:
     points = load_sweep("configs/sweep/design_space.yaml").points
-    assert len(points) == (3 * 8 - 1) * 3  # without charges nothing feels a field
+    assert len(points) == (3 * 9 - 1) * 3  # without charges nothing feels a field
     assert len({p.run.config.model.backbone.model_dump_json() for p in points}) == 1
     assert len({p.run.config.train.model_dump_json() for p in points}) == 1
