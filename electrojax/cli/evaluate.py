@@ -30,6 +30,7 @@ def evaluate(
         int, typer.Option(help="Neighbour pairs computed at once.", min=1)
     ] = 20_000,
     plugin: PluginOption = None,
+    head: Annotated[str, typer.Option(help="Which head, of a model with several.")] = "",
 ) -> None:
     """Evaluate a model on a data file: errors against its labels, predictions, parity plots."""
     from electrojax.runs.evaluate import evaluate_file
@@ -45,6 +46,7 @@ def evaluate(
         batch_edges,
         report=lambda text: print(text, file=sys.stderr),
         plugins=plugin or [],
+        head=head,
     )
     for name, value in found.items():
         print(f"{name:<34} {value:.6g}")

@@ -8,6 +8,7 @@ import e3nn_jax as e3nn
 import numpy as np
 
 from electrojax.errors import ConfigError
+from electrojax.interop.mace_state import state_options
 from electrojax.nn import distance, repulsion
 from electrojax.nn.readout import EnergyReadout
 
@@ -16,17 +17,18 @@ INTERACTIONS = {
     "RealAgnosticResidualInteractionBlock": (True, "average"),
     "RealAgnosticDensityInteractionBlock": (False, "density"),
     "RealAgnosticDensityResidualInteractionBlock": (True, "density"),
+    "RealAgnosticResidualNonLinearInteractionBlock": (True, "gated"),
 }
-"""Interaction of mace-torch: whether it is residual, and what it divides messages by."""
+"""Interaction of mace-torch: whether it is residual, and what it divides messages by.
+
+The gated one has a divisor of its own.
+"""
 
 ONLY: dict[str, tuple[Any, ...]] = {
     "kind": ("MACE", "ScaleShiftMACE", "PolarMACE"),
     "gate": ("silu",),
     "readout_cls": ("NonLinearReadoutBlock", "LinearReadoutBlock"),
     "use_so3": (False,),
-    "use_edge_irreps_first": (False,),
-    "use_embedding_readout": (False,),
-    "embedding_specs": (None,),
     "cueq_config": (None,),
     "oeq_config": (None,),
     "lammps_mliap": (False,),
@@ -53,6 +55,9 @@ REQUIRED = (
 FREE = (
     "num_elements",
     "edge_irreps",
+    "use_edge_irreps_first",
+    "embedding_specs",
+    "use_embedding_readout",
     "MLP_irreps",
     "atomic_energies",
     "radial_MLP",
@@ -82,6 +87,7 @@ class Architecture:
         readout_width: hidden units of the last readout, of one head.
         agnostic: whether its many-body weights are the same for all elements.
         last_readout_only: whether only the last layer has a readout.
+        embeddings: what is embedded beside the elements, by name in mace-torch.
     """
 
     backbone: dict[str, Any]
@@ -92,6 +98,7 @@ class Architecture:
     readout_width: int
     agnostic: bool
     last_readout_only: bool
+    embeddings: tuple[str, ...] = ()
 
     def degree(self, index: int) -> int:
         """Returns the largest l of a layer's output; −1 is the embedding."""
@@ -103,6 +110,14 @@ class Architecture:
         """Returns whether a layer adds its input."""
         kind = self.backbone["residual"]
         return kind == "all" or (kind == "later" and index > 0)
+
+    def channels_in(self, index: int) -> tuple[int, ...]:
+        """Returns the channels per degree of what neighbours send in a layer."""
+        degrees, channels = self.degree(index - 1) + 1, self.backbone["channels"]
+        given = self.backbone["edge_channels"]
+        if index == 0 and not self.backbone["first_edge_channels"]:
+            given = ()
+        return tuple(given[:degrees]) or (channels,) * degrees
 
     def of_head(self, available: int) -> int:
         """Returns the row of this head in an array that may be shared by all heads."""
@@ -134,6 +149,7 @@ def architecture(config: Mapping[str, Any], head: str = "") -> Architecture:
         readout_width=_readout_width(config),
         agnostic=bool(config.get("use_agnostic_product", False)),
         last_readout_only=bool(config.get("use_last_readout_only", False)),
+        embeddings=tuple(config.get("embedding_specs") or ()),
     )
 
 
@@ -150,23 +166,29 @@ def _check(config: Mapping[str, Any]) -> None:
                 f"{name} {config[name]} of mace-torch is not supported; "
                 f"supported: {', '.join(map(str, allowed))}"
             )
-    if config.get("edge_irreps") not in (None, config["hidden_irreps"]):
-        raise ConfigError(f"edge_irreps {config['edge_irreps']} other than hidden_irreps")
+    if config.get("use_embedding_readout") and not config.get("embedding_specs"):
+        raise ConfigError("use_embedding_readout without embedding_specs has nothing to read")
     if config.get("use_last_readout_only") and config["num_interactions"] == 1:
         raise ConfigError("use_last_readout_only with one interaction leaves no readout at all")
 
 
 def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
-    channels, hidden_l_max = _hidden(str(config["hidden_irreps"]))
+    hidden = _channels("hidden_irreps", config["hidden_irreps"])
+    if len(set(hidden)) > 1:
+        raise ConfigError(
+            f"hidden_irreps {config['hidden_irreps']} are not supported; needed one multiplicity, "
+            "such as 64x0e+64x1o"
+        )
     residual, normalization = _interactions(config)
     layers = int(config["num_interactions"])
-    hidden_l_max = hidden_l_max if layers > 1 else 0  # a single layer is the last one
+    keep = bool(config.get("keep_last_layer_irreps", False))
+    hidden_l_max = len(hidden) - 1 if layers > 1 or keep else 0  # a single layer is the last one
     transform = config.get("distance_transform") or "none"
     widths = config.get("radial_MLP") or (64, 64, 64)
     return {
         "kind": "mace",
         "cutoff": float(config["r_max"]),
-        "channels": channels,
+        "channels": hidden[0],
         "l_max": int(config["max_ell"]),
         "hidden_l_max": hidden_l_max,
         "layers": layers,
@@ -177,23 +199,43 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
         "cutoff_power": int(config["num_polynomial_cutoff"]),
         "cutoff_on": "basis" if config.get("apply_cutoff", True) else "weights",
         "radial_hidden": [int(width) for width in widths],
+        **_edge_channels(config, hidden),
+        "interaction": "gated" if normalization == "gated" else "linear",
         "residual": residual,
-        "normalization": normalization,
-        "last_scalars": layers == 1 or not config.get("keep_last_layer_irreps", False),
+        "normalization": "average" if normalization == "gated" else normalization,
+        "last_scalars": not keep,
         "zbl": bool(config.get("pair_repulsion", False)),
+        **state_options(config.get("embedding_specs") or {}),
+        "embedding_energy": bool(config.get("use_embedding_readout", False)),
+        "species_products": not config.get("use_agnostic_product", False),
     }
 
 
-def _hidden(irreps: str) -> tuple[int, int]:
-    """Channels and largest degree of irreps of natural parity with equal multiplicities."""
-    parsed = e3nn.Irreps(irreps)
-    channels, l_max = parsed[0].mul, len(parsed) - 1
-    if parsed != e3nn.Irreps([(channels, (l, (-1) ** l)) for l in range(l_max + 1)]):
+def _edge_channels(config: Mapping[str, Any], hidden: Sequence[int]) -> dict[str, Any]:
+    """What neighbours send; with one layer only the first layer's counts."""
+    irreps = config.get("edge_irreps")
+    channels = [] if irreps is None else list(_channels("edge_irreps", irreps))
+    first = bool(config.get("use_edge_irreps_first", False)) and bool(channels)
+    if int(config["num_interactions"]) == 1:
+        channels = channels[:1] if first else []
+    if len(channels) > len(hidden):
         raise ConfigError(
-            f"hidden_irreps {irreps} are not supported; needed one multiplicity and natural "
-            "parity, such as 64x0e+64x1o"
+            f"edge_irreps {irreps} with a degree above those of hidden_irreps "
+            f"{config['hidden_irreps']} are not supported; needed at most the same"
         )
-    return channels, l_max
+    return {"edge_channels": channels, "first_edge_channels": first}
+
+
+def _channels(name: str, irreps: Any) -> tuple[int, ...]:
+    """Channels per degree of irreps of natural parity, from l = 0 on without a gap."""
+    parsed = e3nn.Irreps(str(irreps))
+    channels = tuple(mul for mul, _ in parsed)
+    if parsed != e3nn.Irreps([(mul, (l, (-1) ** l)) for l, mul in enumerate(channels)]):
+        raise ConfigError(
+            f"{name} {irreps} are not supported; needed scalars first and natural parity, such as "
+            "64x0e+64x1o"
+        )
+    return channels
 
 
 def _interactions(config: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ DANGER = (
     "a model file of mace-torch is a pickle, and opening a pickle runs whatever program its author "
     "put into it, with your rights"
 )
-KINDS = ("MACE", "ScaleShiftMACE", "PolarMACE")
+KINDS = ("MACE", "ScaleShiftMACE", "MACELES", "PolarMACE")
 BASES = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis": "chebyshev"}
 TRANSFORMS = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft"}
 
@@ -38,20 +38,38 @@ def open_model(path: str | os.PathLike, trust: bool = False) -> Any:
             f"{path}: not opened: {DANGER}; if you know where the file comes from and trust it, "
             "repeat the command with --trust"
         )
-    _module("mace", "mace-torch")  # first: it tells torch how e3nn's constants are to be read
-    torch = _module("torch", "torch")
+    import_package(
+        "mace", "mace-torch"
+    )  # first: it tells torch how e3nn's constants are to be read
+    torch = import_package("torch", "torch")
+    _provide_maceles()
     try:
         model = torch.load(path, map_location="cpu", weights_only=False)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{path}: needs the package {error.name}, which is not installed; "
+            + ("it is at https://github.com/ChengUCB/les" if error.name == "les" else "install it")
+        ) from error
     except Exception as error:
         # Whatever the file's own code raises: a pickle may contain any program.
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: torch cannot open it as a model ({reason})") from error
     if not hasattr(model, "state_dict"):
+        weights = " (weights alone, or a checkpoint of a training)" * isinstance(model, dict)
         raise DataError(
-            f"{path}: holds a {type(model).__name__}, not a model; needed the file that "
-            "mace-torch writes as NAME.model"
+            f"{path}: holds a {type(model).__name__}{weights}, not a model; needed the file that "
+            "mace-torch writes as NAME.model, which says how the model is built"
         )
     return model
+
+
+def _provide_maceles() -> None:
+    """Lets files of the fork of mace that had MACELES first find the class where it is now."""
+    models, extensions = (
+        import_package(f"mace.modules.{name}", "mace-torch") for name in ("models", "extensions")
+    )
+    if not hasattr(models, "MACELES") and hasattr(extensions, "MACELES"):
+        models.MACELES = extensions.MACELES
 
 
 def state_arrays(model: Any) -> dict[str, np.ndarray]:
@@ -60,7 +78,7 @@ def state_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def configuration(model: Any) -> dict[str, Any]:
-    """Returns how a MACE, ScaleShiftMACE or PolarMACE was built, as its class takes it.
+    """Returns how a MACE, ScaleShiftMACE, MACELES or PolarMACE was built, as its class takes it.
 
     Irreps are strings; interactions, readout and activation are given by name.
 
@@ -102,11 +120,32 @@ def configuration(model: Any) -> dict[str, Any]:
         "use_agnostic_product": bool(getattr(products[0], "use_agnostic_product", False)),
         "use_last_readout_only": layers > 1 and len(readouts) == 1,
         "use_embedding_readout": hasattr(model, "embedding_readout"),
-        "embedding_specs": _text(getattr(model, "embedding_specs", None)),
+        "embedding_specs": _specs(model),
         "cueq_config": _text(getattr(products[0], "cueq_config", None)),
         "pair_repulsion": hasattr(model, "pair_repulsion_fn"),
-        "keep_last_layer_irreps": layers > 1 and products[-1].linear.irreps_out.lmax > 0,
+        "keep_last_layer_irreps": products[-1].linear.irreps_out.lmax > 0,
         **(_polar(model) if kind == "PolarMACE" else {}),
+        **({"les": _les(model)} if kind == "MACELES" else {}),
+    }
+
+
+def _specs(model: Any) -> dict[str, dict[str, Any]] | None:
+    specs = getattr(model, "embedding_specs", None)
+    return None if not specs else {str(name): dict(spec) for name, spec in specs.items()}
+
+
+def _les(model: Any) -> dict[str, Any]:
+    """Options of the package les: those of its sum, of its Born charges, and its switches."""
+    les = model.les
+    switches = {name: bool(value) for name, value in vars(les).items() if name.startswith("use_")}
+    return {
+        **switches,
+        "sigma": float(les.ewald.sigma),
+        "norm_factor": float(les.ewald.norm_factor),
+        "remove_self_interaction": bool(les.ewald.remove_self_interaction),
+        "remove_mean": bool(les.bec.remove_mean),
+        "epsilon_factor": float(les.bec.epsilon_factor),
+        "normalization_factor": float(les.bec.normalization_factor),
     }
 
 
@@ -180,7 +219,16 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _module(name: str, package: str) -> Any:
+def import_package(name: str, package: str) -> Any:
+    """Returns a module of an optional package.
+
+    Args:
+        name: of the module.
+        package: that has it.
+
+    Raises:
+        ConfigError: if it is not installed, saying how it is.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -13,21 +13,23 @@ The two codes differ only in where constants stand, and all of these are folded 
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from electrojax.errors import ConfigError
+from electrojax.interop.les_torch import les_model, les_part
 from electrojax.interop.mace_architecture import Architecture, architecture, constants
-from electrojax.interop.mace_weights import State, Weights, activation_ratio
+from electrojax.interop.mace_gated import gated_interaction
+from electrojax.interop.mace_readouts import embedding_energy, energy_readout
+from electrojax.interop.mace_state import state_params
+from electrojax.interop.mace_weights import State, Weights, activation_ratio, split
 from electrojax.interop.polar_architecture import polar_part
 from electrojax.interop.polar_torch import PolarWeights
 from electrojax.models.potential import Potential, assemble
 from electrojax.nn.contraction import symmetric_basis
 from electrojax.nn.interaction import paths
-from electrojax.nn.linear import normalized_silu_scale
-from electrojax.nn.readout import EnergyReadout
 from electrojax.system.types import Statistics
 
 ACCURACY = {"float32": 1e-6, "float64": 1e-9}
@@ -37,7 +39,7 @@ ACCURACY = {"float32": 1e-6, "float64": 1e-9}
 def convert(
     state: State, config: Mapping[str, Any], head: str = "", precision: str = "float64"
 ) -> Potential:
-    """Returns the potential that predicts what a MACE, ScaleShiftMACE or PolarMACE does.
+    """Returns the potential that predicts what a MACE, ScaleShiftMACE, MACELES or PolarMACE does.
 
     Args:
         state: its state dict as NumPy arrays.
@@ -50,6 +52,7 @@ def convert(
         ConfigError: naming what is not supported, and any array that has no place in the result.
     """
     backbone, polar = polar_part(config)
+    backbone, les = les_part(backbone)
     made = architecture(backbone, head)
     weights = Weights(state)
     charges = None if polar is None else PolarWeights(weights, made, polar)
@@ -57,20 +60,26 @@ def convert(
     for name, value in constants(made).items():
         weights.check_constant(name, value)
     params = {
-        "backbone": _backbone(weights, made, order),
-        "readout": _readouts(weights, made),
+        "backbone": _backbone(weights, made, order, config.get("embedding_specs") or {}),
+        "readout": energy_readout(weights, made),
     }
+    statistics = _statistics(weights, made, order)
+    if made.backbone["embedding_energy"]:
+        energy = embedding_energy(weights, made, statistics.energy_scale)
+        params["backbone"]["embedding_energy"] = energy
     model = {
         "backbone": made.backbone,
         "density": {"l_max": 0, "width": 1.5},
         "coulomb": {"boundary": "auto"},
         "solver": {"kind": "none"},
     }
+    if charges is not None or les is not None:
+        model["coulomb"] = {"boundary": "auto", "accuracy": ACCURACY[precision]}
     if charges is not None:
         model["density"] = {"l_max": charges.polar.l_max, "width": charges.polar.width}
-        model["coulomb"] = {"boundary": "auto", "accuracy": ACCURACY[precision]}
         model["solver"], params["solver"] = charges.solver()
-    statistics = _statistics(weights, made, order)
+    if les is not None:
+        model["density"], model["solver"], params["solver"] = les_model(weights, made, les)
     left = weights.unaccounted()
     if left:
         raise ConfigError(
@@ -95,10 +104,14 @@ def _statistics(weights: Weights, made: Architecture, order: np.ndarray) -> Stat
     )
 
 
-def _backbone(weights: Weights, made: Architecture, order: np.ndarray) -> dict[str, Any]:
+def _backbone(
+    weights: Weights, made: Architecture, order: np.ndarray, specs: Mapping[str, Any]
+) -> dict[str, Any]:
     channels, species = made.backbone["channels"], len(made.numbers)
     embedding = weights.take("node_embedding.linear.weight", species, channels)
     params: dict[str, Any] = {"embedding": {"weights": embedding[order]}}
+    if specs:
+        params["state"] = state_params(weights, specs, made.backbone)
     for index in range(made.backbone["layers"]):
         params[f"layer_{index}"] = _layer(weights, made, order, index)
     return params
@@ -107,15 +120,14 @@ def _backbone(weights: Weights, made: Architecture, order: np.ndarray) -> dict[s
 def _layer(weights: Weights, made: Architecture, order: np.ndarray, index: int) -> dict[str, Any]:
     channels, l_max = made.backbone["channels"], made.backbone["l_max"]
     l_in, l_out = made.degree(index - 1), made.degree(index)
-    params: dict[str, Any] = {"interaction": _interaction(weights, made, index)}
     mixed = min(l_in, l_out) if made.residual(index) else l_max
-    sizes = [channels * len(made.numbers) * channels] * (mixed + 1)
-    skip = _split(weights.take(f"interactions.{index}.skip_tp.weight", sum(sizes)), sizes)
-    for degree, part in enumerate(skip):
-        by_species = part.reshape(channels, len(made.numbers), channels).swapaxes(0, 1)[order]
-        params[f"species_{degree}"] = {"weights": by_species / len(made.numbers) ** 0.5}
+    params = _mixing(weights, made, order, index, mixed)
+    if made.backbone["interaction"] == "gated":
+        params["interaction"] = gated_interaction(weights, made, order, index)
+    else:
+        params["interaction"] = _interaction(weights, made, index)
     sizes = [channels**2] * (l_out + 1)
-    linear = _split(weights.take(f"products.{index}.linear.weight", sum(sizes)), sizes)
+    linear = split(weights.take(f"products.{index}.linear.weight", sum(sizes)), sizes)
     for degree, part in enumerate(linear):
         params[f"product_{degree}"] = {"weights": part.reshape(channels, channels)}
     params["contraction"] = {}
@@ -124,17 +136,36 @@ def _layer(weights: Weights, made: Architecture, order: np.ndarray, index: int) 
     return params
 
 
+def _mixing(
+    weights: Weights, made: Architecture, order: np.ndarray, index: int, mixed: int
+) -> dict[str, Any]:
+    """What mixes the old features up to a degree, or the new ones: by element unless gated."""
+    channels, name = made.backbone["channels"], f"interactions.{index}.skip_tp.weight"
+    if made.backbone["interaction"] == "gated":
+        matrices = weights.take(name, mixed + 1, channels, channels)
+        return {f"kept_{degree}": {"weights": m} for degree, m in enumerate(matrices)}
+    params, sizes = {}, [channels * len(made.numbers) * channels] * (mixed + 1)
+    for degree, part in enumerate(split(weights.take(name, sum(sizes)), sizes)):
+        by_species = part.reshape(channels, len(made.numbers), channels).swapaxes(0, 1)[order]
+        params[f"species_{degree}"] = {"weights": by_species / len(made.numbers) ** 0.5}
+    return params
+
+
 def _interaction(weights: Weights, made: Architecture, index: int) -> dict[str, Any]:
     channels, l_max = made.backbone["channels"], made.backbone["l_max"]
-    name, l_in = f"interactions.{index}", made.degree(index - 1)
-    couplings = paths(l_in, l_max)
-    params: dict[str, Any] = {"radial": _radial(weights, made, index, len(couplings) * channels)}
-    up = weights.take(f"{name}.linear_up.weight", (l_in + 1), channels, channels)
-    for degree in range(l_in + 1):
-        params[f"up_{degree}"] = {"weights": up[degree]}
-    counts = [sum(path[2] == degree for path in couplings) for degree in range(l_max + 1)]
-    sizes = [count * channels**2 for count in counts]
-    down = _split(weights.take(f"{name}.linear.weight", sum(sizes)), sizes)
+    name, sent = f"interactions.{index}", made.channels_in(index)
+    couplings = paths(len(sent) - 1, l_max)
+    outputs = sum(sent[l1] for l1, _, _ in couplings)
+    params: dict[str, Any] = {"radial": _radial(weights, made, index, outputs)}
+    sizes = [channels * size for size in sent]
+    up = split(weights.take(f"{name}.linear_up.weight", sum(sizes)), sizes)
+    for degree, part in enumerate(up):
+        params[f"up_{degree}"] = {"weights": part.reshape(channels, -1)}
+    counts = [
+        sum(sent[l1] for l1, _, l3 in couplings if l3 == degree) for degree in range(l_max + 1)
+    ]
+    sizes = [count * channels for count in counts]
+    down = split(weights.take(f"{name}.linear.weight", sum(sizes)), sizes)
     for degree, part in enumerate(down):
         params[f"down_{degree}"] = {"weights": part.reshape(-1, channels)}
     if made.backbone["normalization"] == "density":
@@ -169,7 +200,7 @@ def _contraction(
         tensor = weights.take(f"{name}.U_matrix_{nu}", *head, *(size,) * nu, -1)
         there = "weights_max" if nu == top else f"weights.{top - 1 - nu}"
         old = weights.take(f"{name}.{there}", species, tensor.shape[-1], made.backbone["channels"])
-        old = np.repeat(old, len(made.numbers), axis=0) if made.agnostic else old[order]
+        old = old if made.agnostic else old[order]
         projection = _projection(tensor, basis, f"{name}.U_matrix_{nu}")
         found[f"weights_{degree}_{nu}"] = np.einsum("pk,skc->spc", projection, old)
     return found
@@ -187,50 +218,6 @@ def _projection(tensor: np.ndarray, basis: np.ndarray, name: str) -> np.ndarray:
     if not np.allclose(rows.T @ projection, flat, atol=1e-5):
         raise ConfigError(f"{name} is not an equivariant coupling of natural parity")
     return projection
-
-
-def _readouts(weights: Weights, made: Architecture) -> dict[str, Any]:
-    """Weights of the linear readouts and of the perceptron that reads the last layer."""
-    channels, layers = made.backbone["channels"], made.backbone["layers"]
-    heads, params = len(made.heads), {}
-    for index in range(layers - 1):
-        column = np.zeros((channels, 1))
-        if not made.last_readout_only:
-            matrix = weights.take(f"readouts.{index}.linear.weight", channels, heads)
-            column = matrix[:, made.head, None]
-        params[f"layer_{index}"] = {"weights": column}
-    last = layers - 1
-    params[f"layer_{last}"] = (
-        _linear_as_perceptron(weights.take("readouts.0.linear.weight", channels, heads), made)
-        if layers == 1
-        else _perceptron(weights, made, 0 if made.last_readout_only else last)
-    )
-    return params
-
-
-def _perceptron(weights: Weights, made: Architecture, index: int) -> dict[str, Any]:
-    """The last readout of one head; ours may be wider, what is left of it has no weight."""
-    heads, width, channels = len(made.heads), made.readout_width, made.backbone["channels"]
-    first = weights.take(f"readouts.{index}.linear_1.weight", channels, heads, width)
-    second = weights.take(f"readouts.{index}.linear_2.weight", heads, width, heads)
-    hidden, output = np.zeros((channels, EnergyReadout.hidden)), np.zeros((EnergyReadout.hidden, 1))
-    hidden[:, :width] = first[:, made.head]
-    factor = activation_ratio() * (EnergyReadout.hidden / (heads * width)) ** 0.5
-    output[:width, 0] = second[made.head, :, made.head] * factor
-    return {"hidden_0": {"weights": hidden}, "output": {"weights": output}}
-
-
-def _linear_as_perceptron(matrix: np.ndarray, made: Architecture) -> dict[str, Any]:
-    """A linear map written with two hidden units, since silu(x) − silu(−x) = x."""
-    width = EnergyReadout.hidden
-    hidden, output = np.zeros((len(matrix), width)), np.zeros((width, 1))
-    hidden[:, 0], hidden[:, 1] = matrix[:, made.head], -matrix[:, made.head]
-    output[:2, 0] = np.array([1.0, -1.0]) * width**0.5 / normalized_silu_scale()
-    return {"hidden_0": {"weights": hidden}, "output": {"weights": output}}
-
-
-def _split(flat: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    return np.split(flat, np.cumsum(sizes)[:-1])
 
 
 def _cast(tree: Any, dtype: np.dtype) -> Any:

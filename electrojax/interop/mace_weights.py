@@ -2,18 +2,21 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from electrojax.errors import ConfigError
-from electrojax.nn.linear import normalized_silu_scale
+from electrojax.nn.linear import normalized_sigmoid_scale, normalized_silu_scale
 
 State = Mapping[str, np.ndarray]
 
 SILU_SCALE = 1.6791767923989418
 """e3nn's factor of the normalised SiLU: from 10⁶ normal numbers of torch's generator, seed 0."""
+
+SIGMOID_SCALE = 1.8467055342154763
+"""e3nn's factor of the normalised sigmoid, likewise."""
 
 DERIVED = re.compile(r"(\.output_mask|\._w3j_\w+|\.weights_\w+_zeroed)$")
 """Entries of a state dict that follow from its architecture."""
@@ -81,6 +84,21 @@ class Weights:
 def activation_ratio() -> float:
     """Returns e3nn's normalised SiLU over ours."""
     return SILU_SCALE / normalized_silu_scale()
+
+
+def sigmoid_ratio() -> float:
+    """Returns e3nn's normalised sigmoid over ours."""
+    return SIGMOID_SCALE / normalized_sigmoid_scale()
+
+
+def scaled(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns parameters of our Linear that apply a matrix: it divides by √(fan in)."""
+    return {"weights": matrix * math.sqrt(len(matrix))}
+
+
+def split(flat: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Returns consecutive parts of given sizes."""
+    return np.split(flat, np.cumsum(sizes)[:-1])
 
 
 def _short(values: np.ndarray) -> str:

@@ -15,13 +15,10 @@ import numpy as np
 
 from electrojax.errors import ConfigError
 from electrojax.interop.mace_architecture import Architecture
-from electrojax.interop.mace_weights import Weights, activation_ratio
+from electrojax.interop.mace_weights import Weights, activation_ratio, scaled, sigmoid_ratio
 from electrojax.interop.polar_architecture import Polar
 from electrojax.solvers.readouts.elements import ELEMENTS
-from electrojax.solvers.readouts.polar_form import PolarUpdate, normalized_sigmoid_scale
-
-SIGMOID_SCALE = 1.8467055342154763
-"""e3nn's factor of the normalised sigmoid: from 10⁶ normal numbers of torch, seed 0."""
+from electrojax.solvers.readouts.polar_form import PolarUpdate
 
 DERIVED = re.compile(
     r"(electric_potential_descriptor|coulomb_energy|external_field_contribution)\."
@@ -129,7 +126,7 @@ class PolarWeights:
             maps = self._linear(f"lr_source_maps.{layer}.linear.weight", self.hidden, self.charges)
             for l in range(self.polar.l_max + 1):
                 matrix = maps[l][:, SWAPPED]
-                params[f"layer_{layer}_degree_{l}"] = _scaled(matrix)
+                params[f"layer_{layer}_degree_{l}"] = scaled(matrix)
         return params
 
     def _start_widths(self) -> tuple[int, int]:
@@ -160,7 +157,7 @@ class PolarWeights:
             for i in range(layers)
         ]
         return {
-            f"degree_{l}": _scaled(np.concatenate([layer[l] for layer in maps]))
+            f"degree_{l}": scaled(np.concatenate([layer[l] for layer in maps]))
             for l in range(self.degrees)
         }
 
@@ -182,12 +179,12 @@ class PolarWeights:
             "products": self._products(name),
             "gates": self._gates(name),
             "gated_0": {
-                "scalars": _scaled(first[0]),
-                **{f"degree_{l}": _scaled(first[l]) for l in range(1, top + 1)},
+                "scalars": scaled(first[0]),
+                **{f"degree_{l}": scaled(first[l]) for l in range(1, top + 1)},
             },
             "gated_1": {
-                "scalars": {"linear": _scaled(middle[0] * activation_ratio()), "bias": bias},
-                **{f"degree_{l}": _scaled(middle[l] * _sigmoid_ratio()) for l in range(1, top + 1)},
+                "scalars": {"linear": scaled(middle[0] * activation_ratio()), "bias": bias},
+                **{f"degree_{l}": scaled(middle[l] * sigmoid_ratio()) for l in range(1, top + 1)},
             },
             **self._changes(name, between),
         }
@@ -197,12 +194,12 @@ class PolarWeights:
         bias = self.weights.take(f"{name}.readout.linear_2.bias", 4)
         scalars = maps[0] * activation_ratio()
         changes = {
-            f"change_{l}": _scaled(maps[l][:, SWAPPED] * _sigmoid_ratio())
+            f"change_{l}": scaled(maps[l][:, SWAPPED] * sigmoid_ratio())
             for l in range(1, self.polar.l_max + 1)
         }
         return {
-            "change_0": {"linear": _scaled(scalars[:, :2][:, SWAPPED]), "bias": bias[:2][SWAPPED]},
-            "fukui": {"linear": _scaled(scalars[:, 2:][:, SWAPPED]), "bias": bias[2:][SWAPPED]},
+            "change_0": {"linear": scaled(scalars[:, :2][:, SWAPPED]), "bias": bias[:2][SWAPPED]},
+            "fukui": {"linear": scaled(scalars[:, 2:][:, SWAPPED]), "bias": bias[2:][SWAPPED]},
             **changes,
         }
 
@@ -213,10 +210,10 @@ class PolarWeights:
         charges = self._linear(f"{embedding}.charge_embedding.weight", self.charges, self.hidden)
         features = self._linear(f"{embedding}.node_feats_linear.weight", self.hidden, self.hidden)
         dots = self._dots(f"{name}.dot_products.weight")
-        params = {f"features_{l}": _scaled(features[l] @ dots[l]) for l in range(self.degrees)}
+        params = {f"features_{l}": scaled(features[l] @ dots[l]) for l in range(self.degrees)}
         for l in range(self.polar.l_max + 1):
             values = np.concatenate([potentials[l], charges[l][SWAPPED]])
-            params[f"values_{l}"] = _scaled(values @ dots[l])
+            params[f"values_{l}"] = scaled(values @ dots[l])
         return params
 
     def _received(self, name: str) -> dict[int, np.ndarray]:
@@ -269,7 +266,7 @@ class PolarWeights:
                 matrix = np.concatenate([b for b, n in zip(blocks, repeats) for _ in range(n)])
             bias = self.weights.take(f"{name}.net.{3 * i}.bias", width)
             key = f"hidden_{i}" if i < len(widths) else "output"
-            params[key] = {"linear": _scaled(matrix), "bias": bias}
+            params[key] = {"linear": scaled(matrix), "bias": bias}
             if i < len(widths):
                 gain, shift = (
                     self.weights.take(f"{name}.net.{3 * i + 1}.{kind}", width)
@@ -290,8 +287,8 @@ class PolarWeights:
         for key, (maps, letter) in ups.items():
             dots = self._dots(f"{name}.dot_products_{letter}.weight")
             bias = self.weights.take(f"{name}.linear_up_{letter}.bias", self.channels)
-            params[key] = {f"values_{l}": _scaled(maps[l] @ dots[l]) for l in range(1, count)}
-            params[key]["values_0"] = {"linear": _scaled(maps[0] @ dots[0]), "bias": bias @ dots[0]}
+            params[key] = {f"values_{l}": scaled(maps[l] @ dots[l]) for l in range(1, count)}
+            params[key]["values_0"] = {"linear": scaled(maps[0] @ dots[0]), "bias": bias @ dots[0]}
         return params
 
     def _linear(self, name: str, blocks_in: Blocks, blocks_out: Blocks) -> dict[int, np.ndarray]:
@@ -318,12 +315,3 @@ class PolarWeights:
             matrix = np.concatenate(rows)
             matrices[degree] = matrix / math.sqrt(len(matrix))
         return matrices
-
-
-def _scaled(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters of our Linear that apply a matrix: it divides by √(fan in)."""
-    return {"weights": matrix * math.sqrt(len(matrix))}
-
-
-def _sigmoid_ratio() -> float:
-    return SIGMOID_SCALE / normalized_sigmoid_scale()

@@ -40,8 +40,8 @@ KINDS = (SOLVER_KINDS, BACKBONE_KINDS)
 MOST_MANIFEST, MOST_HEADER, MOST_ARRAY = 2**24, 2**14, 2**30
 """Bytes of the manifest, of the head of an array, and of one whose size nobody knows."""
 
-SUMMARY = ("file", "format", "solver", "backbone", "density", "coulomb", "precision", "elements",
-           "atomic_energies", "parameters", "responses")  # fmt: skip
+SUMMARY = ("file", "format", "solver", "backbone", "density", "coulomb", "precision",
+           "heads", "elements", "atomic_energies", "parameters", "responses")  # fmt: skip
 """What a summary says by itself, whatever the file's own notes are called."""
 
 
@@ -58,26 +58,55 @@ def save(
     Raises:
         DataError: if the file cannot be written.
     """
-    arrays = flatten_dict(potential.params, sep="/")
+    save_heads({"": potential}, path, info)
+
+
+def save_heads(
+    potentials: Mapping[str, Potential],
+    path: str | os.PathLike,
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes the heads of one model to a bundle, what they share once; whole or not at all.
+
+    Args:
+        potentials: by name; they differ in statistics and values of parameters only.
+        path: the file to write.
+        info: further plain data to keep.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    first, *_ = potentials.values()
+    arrays = flatten_dict(first.params, sep="/")
     manifest = {
         "format": FORMAT,
-        "model": written(potential.config, potential.network.solver),
-        "precision": potential.precision,
-        "statistics": dataclasses.asdict(potential.statistics),
+        "model": written(first.config, first.network.solver),
+        "precision": first.precision,
+        "statistics": dataclasses.asdict(first.statistics),
         "parameters": sorted(arrays),
         "info": dict(info or {}),
     }
-    if origins := _origins(potential):
+    if origins := _origins(first):
         manifest["plugins"] = origins
+    members = {f"parameters/{i}.npy": arrays[name] for i, name in enumerate(sorted(arrays))}
+    if len(potentials) > 1:
+        heads: dict[str, Any] = {}
+        for number, (head, potential) in enumerate(potentials.items()):
+            flat = flatten_dict(potential.params, sep="/")
+            own = [name for name in sorted(flat) if not np.array_equal(flat[name], arrays[name])]
+            members |= {f"heads/{number}/{i}.npy": flat[name] for i, name in enumerate(own)}
+            statistics = dataclasses.asdict(potential.statistics)
+            heads[head] = {"statistics": statistics, "parameters": own}
+        manifest["heads"] = heads
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
-        for index, name in enumerate(sorted(arrays)):
-            archive.writestr(f"parameters/{index}.npy", _npy(arrays[name]))
+        for name, array in members.items():
+            archive.writestr(name, _npy(array))
     write_whole(path, buffer.getvalue())
 
 
-def load(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> Potential:
+def load(path: str | os.PathLike, plugins: Sequence[type | str] = (), head: str = "") -> Potential:
     """Returns the potential that a bundle holds, with its parameters.
 
     A solver or backbone of another package is that of the installed entry point which the bundle
@@ -86,33 +115,59 @@ def load(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> Potenti
     Args:
         path: the file.
         plugins: classes for kinds that are not electrojax's own, or their ``module:Class``.
+        head: which head, of a model with several.
 
     Raises:
         DataError: if the file is missing, damaged, not a bundle or of a newer format, its
-            parameters are not those of its model or not finite, or it needs a class that is
-            neither installed nor given.
+            parameters are not those of its model or not finite, it needs a class that is neither
+            installed nor given, or has no such head.
         ConfigError: if a class is given that the model has no use for.
     """
     with _opened(path) as (plain, archive):
         named = classes_for(KINDS, _kinds(plain), plugins)
         if missing := _missing(plain, named):
             raise DataError(f"{path}: {missing[0]}")
-        return _loaded(plain, archive, named)
+        if error := _wrong_head(list(plain.get("heads", {})), head):
+            raise DataError(f"{path}: {error}")
+        return _loaded(plain, archive, named, head)
 
 
-def _loaded(plain: Mapping[str, Any], archive: zipfile.ZipFile, named: Classes) -> Potential:
+def _wrong_head(heads: Sequence[str], head: str) -> str:
+    """What is wrong with a choice among heads; empty if nothing is."""
+    listed = ", ".join(visible(cut(name, 60)) for name in heads)
+    if not heads:
+        return f'has one head alone, not "{head}"; leave the head out' if head else ""
+    if head in heads:
+        return ""
+    if head:
+        return f'has no head "{head}"; it has {listed}'
+    return (
+        f"has the heads {listed}; choose one: evaluate --head NAME, load(path, head=NAME), or make "
+        "a file of it: electrojax import MODEL.ejx --head NAME -o ONE.ejx"
+    )
+
+
+def _loaded(
+    plain: Mapping[str, Any], archive: zipfile.ZipFile, named: Classes, head: str = ""
+) -> Potential:
     classes = {t.trade: t.find(_kinds(plain)[t.trade], named) for t in KINDS}
     manifest = checked_manifest(plain, classes)
     config = manifest.model.model_dump(mode="json")
+    statistics = manifest.heads[head].fitted() if head else manifest.fitted()
     try:
-        model = assemble(config, manifest.fitted(), manifest.precision, named=named)
+        model = assemble(config, statistics, manifest.precision, named=named)
     except ConfigError as error:
         raise ValueError(str(error)) from error
     shapes = _checked_shapes(model, manifest)
     arrays = {
-        name: _array(archive, index, name, model.dtype, shapes[name])
+        name: _array(archive, f"parameters/{index}.npy", name, model.dtype, shapes[name])
         for index, name in enumerate(manifest.parameters)
     }
+    if head:
+        number, own = list(manifest.heads).index(head), manifest.heads[head].parameters
+        for index, name in enumerate(own):
+            member = f"heads/{number}/{index}.npy"
+            arrays[name] = _array(archive, member, name, model.dtype, shapes[name])
     return dataclasses.replace(model, params=unflatten_dict(arrays, sep="/"))
 
 
@@ -155,11 +210,11 @@ def _checked_shapes(model: Potential, manifest: Manifest) -> dict[str, tuple[int
 
 
 def _array(
-    archive: zipfile.ZipFile, index: int, name: str, dtype: np.dtype, shape: tuple[int, ...]
+    archive: zipfile.ZipFile, member: str, name: str, dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
     """A parameter, which has the shape and dtype of the model, and finite elements."""
     size = math.prod(shape) * dtype.itemsize
-    content = read_member(archive, f"parameters/{index}.npy", size + MOST_HEADER)
+    content = read_member(archive, member, size + MOST_HEADER)
     got, kind = array_header(content)
     if got != shape or kind not in (dtype, np.float32):
         raise ValueError(f"parameter {name} has shape {got} and {kind}, not {shape} and {dtype}")
@@ -193,7 +248,8 @@ def describe(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> dic
         }
         manifest = checked_manifest(plain, here)
         if all(here.values()):
-            model = _loaded(plain, archive, named)
+            for head in manifest.heads or [""]:
+                model = _loaded(plain, archive, named, head)
             count = sum(np.size(leaf) for leaf in jax.tree.leaves(model.params))
             note = consistency_note(model.network.solver, kinds["solver"])
             told = {"responses": note or "derivatives of the energy are those of the density"}
@@ -207,6 +263,7 @@ def describe(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> dic
             **{name: config[name] for name in ("solver", "backbone", "density", "coulomb")},
             **told,
             "precision": manifest.precision,
+            **({"heads": list(manifest.heads)} if manifest.heads else {}),
             **_needs(plain, plugins),
             "elements": symbols(manifest.statistics.numbers),
             "atomic_energies": list(manifest.statistics.atomic_energies),

@@ -42,6 +42,17 @@ class FittedStatistics(Section):
         return self
 
 
+class Head(Section):
+    """One of several heads of a model: what it does not share with the first."""
+
+    statistics: FittedStatistics
+    parameters: Annotated[tuple[str, ...], Strict(False)] = Field(max_length=10_000)
+
+    def fitted(self) -> Statistics:
+        """Returns the statistics as a model takes them."""
+        return Statistics(**self.statistics.model_dump())
+
+
 class Manifest(Section):
     """The manifest of a model file."""
 
@@ -52,6 +63,16 @@ class Manifest(Section):
     parameters: Annotated[tuple[str, ...], Strict(False)] = Field(max_length=10_000)
     info: dict[str, Any] = Field(default_factory=dict)
     plugins: dict[str, dict[str, str]] = Field(default_factory=dict)
+    heads: dict[str, Head] = Field(default_factory=dict, max_length=1000)
+
+    @model_validator(mode="after")
+    def _heads_differ_in_known_parameters(self) -> Self:
+        for name, head in self.heads.items():
+            if unknown := sorted(set(head.parameters) - set(self.parameters)):
+                raise misplaced("heads", f"{name}: parameter {unknown[0]} is not one of this model")
+            if head.statistics.numbers != self.statistics.numbers:
+                raise misplaced("heads", f"{name}: other elements than the model")
+        return self
 
     def fitted(self) -> Statistics:
         """Returns the statistics as a model takes them."""

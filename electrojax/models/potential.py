@@ -30,6 +30,7 @@ from electrojax.models.responses import (
     labelled_responses,
 )
 from electrojax.nn.base import BACKBONE_KINDS
+from electrojax.nn.embedding import check_tabulated
 from electrojax.plugins import Classes, KindTable
 from electrojax.solvers.base import check_frame
 from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
@@ -262,6 +263,7 @@ class Potential:
                 f'"{wanted}"; change pbc or use a model with boundary "auto"'
             )
         self._check_control(frame)
+        check_tabulated(self.network.backbone, frame)
         kind = self.config["solver"]["kind"]
         check_frame(self.network.solver, kind, frame)
         check_responses(self.responses, self.network.solver, kind, frame)

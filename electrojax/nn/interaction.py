@@ -1,14 +1,15 @@
 """One message-passing step of MACE: from node features to one-particle features."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import e3nn_jax as e3nn
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.nn.linear import Linear, PerceptronMatrices, hidden_layers, perceptron
+from electrojax.nn.linear import Linear, PerceptronMatrices, hidden_layers
 from electrojax.nn.rows import EdgeRows, in_chunks, rows_at_once, summed_products
 from electrojax.typing import Array, struct
 
@@ -45,12 +46,14 @@ class Interaction(nn.Module):
         radial_hidden: widths of the hidden layers of the radial network.
         average_neighbors: n̄.
         by_density: whether the atom's own learned density of neighbours divides, not n̄.
+        edge_channels: channels of what edges carry, per degree; empty for those of the features.
     """
 
     channels: int
     radial_hidden: tuple[int, ...]
     average_neighbors: float
     by_density: bool = False
+    edge_channels: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
@@ -64,40 +67,83 @@ class Interaction(nn.Module):
             one_hot: [N, S], zero rows on padding.
             initial: whether h is one array [S, 1, channels] that all atoms of a species share.
         """
-        l_max = round(edges.angular.shape[-1] ** 0.5) - 1
-        size = len(paths(len(h) - 1, l_max)) * self.channels
-        radial, nodes = edges.radial, one_hot.shape[0]
+        sent = sent_features(h, self.edge_channels)
+        size = sum(sent[l1].shape[-1] for l1, _, _ in paths(len(sent) - 1, edges_l_max(edges)))
         network = PerceptronMatrices(self.radial_hidden, size, name="radial")
-        matrices = network(radial.shape[-1], radial.dtype)
-        up = [Linear(self.channels, name=f"up_{degree}")(x) for degree, x in enumerate(h)]
-        grouped = initial and one_hot.shape[1] * matrices[-1].shape[0] <= size
-        if initial and not grouped:
-            up = [jnp.tensordot(one_hot, up[0], 1)]
+        matrices = network(edges.radial.shape[-1], edges.radial.dtype)
 
-        def summed(
-            radial: Array, envelope: Array | None, angular: Array, senders: Array
-        ) -> list[Array]:
-            if grouped:
-                hidden = _enveloped(hidden_layers(radial, matrices), envelope)
-                return [sums_by_species(hidden, angular, one_hot[senders])]
-            weights = _enveloped(perceptron(radial, matrices), envelope)
-            return row_sums(weights, angular, [x[senders] for x in up])
+        def hidden(radial: Array, senders: Array, receivers: Array) -> Array:
+            return hidden_layers(radial, matrices)
 
-        sums = in_chunks(
-            summed, rows_at_once(), radial, edges.envelope, edges.angular, edges.senders
-        )
-        sums = [edges.rows.sum(x, nodes) for x in sums]
-        if grouped:
-            sums = messages_of_species(sums[0], matrices[-1], up[0][:, 0])
+        sums = neighbor_sums(hidden, matrices[-1], sent, edges, one_hot, initial)
         neighbors: Array | float = self.average_neighbors
         if self.by_density:
-            density = jnp.tanh(Linear(1, name="density")(radial) ** 2)
-            density = _enveloped(density, edges.envelope)
-            neighbors = 1.0 + edges.rows.sum(jnp.sum(density, axis=1), nodes)[:, :, None]
+            density = jnp.tanh(Linear(1, name="density")(edges.radial) ** 2)
+            neighbors = 1.0 + density_of_atoms(density, edges, one_hot.shape[0])
         return tuple(
             Linear(self.channels, name=f"down_{degree}")(x) / neighbors
             for degree, x in enumerate(sums)
         )
+
+
+def edges_l_max(edges: EdgeFeatures) -> int:
+    """Returns the largest degree of the harmonics of edges."""
+    return round(edges.angular.shape[-1] ** 0.5) - 1
+
+
+def sent_features(h: Sequence[Array], edge_channels: Sequence[int]) -> list[Array]:
+    """Returns what edges carry, in the compact method of a module: Linear(h), "up".
+
+    Args:
+        h: per degree an array [N, 2l + 1, C].
+        edge_channels: per degree; empty for those of h. Degrees that h does not have are left out.
+    """
+    channels = edge_channels or tuple(x.shape[-1] for x in h)
+    return [
+        Linear(size, name=f"up_{degree}")(x) for degree, (x, size) in enumerate(zip(h, channels))
+    ]
+
+
+def density_of_atoms(values: Array, edges: EdgeFeatures, nodes: int) -> Array:
+    """Returns what belongs to edges [R, B, 1], times the envelope, summed per atom: [N, 1, 1]."""
+    values = _enveloped(values, edges.envelope)
+    return edges.rows.sum(jnp.sum(values, axis=1), nodes)[:, :, None]
+
+
+def neighbor_sums(
+    hidden: Callable[[Array, Array, Array], Array],
+    output: Array,
+    sent: Sequence[Array],
+    edges: EdgeFeatures,
+    one_hot: Array,
+    initial: bool,
+) -> list[Array]:
+    """Returns Σ_j R(ij) Y(r̂_ij) ⊗ h_j per degree l, [N, 2l + 1, paths to l · C].
+
+    Args:
+        hidden: of radial basis [R, B, n], senders [R, B] and receivers [R], the last hidden layer
+            of the radial network [R, B, H].
+        output: [H, paths · C] matrix of its last layer.
+        sent: per degree l an array [N, 2l + 1, C], or one of [S, 1, C] that species share.
+        edges: the batch's.
+        one_hot: [N, S], zero rows on padding.
+        initial: whether ``sent`` is that of species.
+    """
+    grouped = initial and one_hot.shape[1] * output.shape[0] <= output.shape[1]
+    features = [jnp.tensordot(one_hot, sent[0], 1)] if initial and not grouped else list(sent)
+
+    def summed(
+        radial: Array, envelope: Array | None, angular: Array, senders: Array, receivers: Array
+    ) -> list[Array]:
+        layer = _enveloped(hidden(radial, senders, receivers), envelope)
+        if grouped:
+            return [sums_by_species(layer, angular, one_hot[senders])]
+        return row_sums(layer @ output, angular, [x[senders] for x in features])
+
+    of_edges: Any = (edges.radial, edges.envelope, edges.angular, edges.senders)
+    sums = in_chunks(summed, rows_at_once(), *of_edges, edges.rows.receivers)
+    sums = [edges.rows.sum(x, one_hot.shape[0]) for x in sums]
+    return messages_of_species(sums[0], output, sent[0][:, 0]) if grouped else list(sums)
 
 
 def _enveloped(values: Array, envelope: Array | None) -> Array:
@@ -146,7 +192,7 @@ def row_sums(weights: Array, angular: Array, sent: Sequence[Array]) -> list[Arra
     """Returns the messages of every row's edges, summed over them.
 
     Args:
-        weights: [R, B, paths · C] radial weights.
+        weights: [R, B, paths · C] radial weights; C is that of each path's features.
         angular: [R, B, (l_max + 1)²] harmonics.
         sent: per degree l of the features [R, B, 2l + 1, C].
 
@@ -156,7 +202,8 @@ def row_sums(weights: Array, angular: Array, sent: Sequence[Array]) -> list[Arra
     l_max = round(angular.shape[-1] ** 0.5) - 1
     all_paths = paths(len(sent) - 1, l_max)
     found: list[list[Array]] = [[] for _ in range(l_max + 1)]
-    for path, weight in zip(all_paths, jnp.split(weights, len(all_paths), axis=-1)):
+    ends = np.cumsum([sent[l1].shape[-1] for l1, _, _ in all_paths])
+    for path, weight in zip(all_paths, jnp.split(weights, ends[:-1], axis=-1)):
         product = row_product(sent[path[0]] * weight[:, :, None], angular, path)
         found[path[2]].append(product)
     return [jnp.concatenate(parts, axis=-1) for parts in found]

@@ -146,6 +146,17 @@ def normalized_silu_scale() -> float:
     return unit_variance_scale(lambda z: z / (1.0 + np.exp(-z)))
 
 
+def normalized_sigmoid(x: Array) -> Array:
+    """Returns c · sigmoid(x) with c such that E[f(z)²] = 1 for z ~ N(0, 1), as e3nn does."""
+    return jax.nn.sigmoid(x) * normalized_sigmoid_scale()
+
+
+@functools.cache
+def normalized_sigmoid_scale() -> float:
+    """Returns the factor c of :func:`normalized_sigmoid`."""
+    return unit_variance_scale(lambda z: 1.0 / (1.0 + np.exp(-z)))
+
+
 def unit_variance_scale(function: Callable[[np.ndarray], np.ndarray]) -> float:
     """Returns c such that E[(c f(z))²] = 1 for z ~ N(0, 1), by Gauss–Hermite quadrature."""
     z, weight = np.polynomial.hermite_e.hermegauss(120)

@@ -62,6 +62,7 @@ def evaluate_file(
     batch_edges: int,
     report: Reporter,
     plugins: Sequence[str] = (),
+    head: str = "",
 ) -> dict[str, float]:
     """Returns the errors of a model on a data file, and writes what was asked for.
 
@@ -76,6 +77,7 @@ def evaluate_file(
         batch_edges: neighbour pairs computed at once.
         report: receives a warning, if nothing there tells how good energies and forces are.
         plugins: ``module:Class`` of kinds that are not electrojax's own.
+        head: which head, of a model with several.
 
     Raises:
         ConfigError, DataError: for a wrong model, file, key or structure, or a file to write that
@@ -85,7 +87,7 @@ def evaluate_file(
     source, named = resolve_source(data), parse_keys(keys)
     for option, target in (("--output", output), ("--metrics", metrics_file)):
         _refuse_input(option, target, (model_file, source))
-    model = bundle.load(model_file, plugins)
+    model = bundle.load(model_file, plugins, head)
     frames = read_frames(source, named)
     if split is not None:
         frames = stored_split(frames, split, data)

@@ -10,9 +10,10 @@ from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_energy
 from electrojax.electrostatics.kernels.gaussian import self_potential
+from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option
-from electrojax.nn.readout import MultipoleReadout
+from electrojax.nn.readout import EnergyReadout, MultipoleReadout
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
@@ -44,7 +45,9 @@ class LatentCharges(ChargeSolver):
     open space (P. Zhong, D. Kim, D. S. King and B. Cheng, arXiv 2504.05169); dipoles, Born charges
     and the energy in a field are those of the physical charges, along the normal of a slab over ε∞:
     a field along it is screened inside, so that the dynamical charge there is q_latent/√ε∞ (of a
-    film, Z*_n = Z*/ε∞). Several channels have energies alone.
+    film, Z*_n = Z*/ε∞). Several channels have energies alone. LES models (MACELES) leave the sum of
+    latent charges free, scale their energy by a constant of their own and count physical charges
+    from their mean: charge_control none, energy_factor, remove_mean.
     """
 
     provides: ClassVar[Any] = _Provides()
@@ -54,6 +57,17 @@ class LatentCharges(ChargeSolver):
     charge_control: Literal["none", "neutral", "total"] = option(
         "neutral",
         "sum of each channel's charges: none: as read out; neutral: zero; total: total_charge",
+    )
+    readout: Literal["linear", "perceptron"] = option(
+        "linear",
+        "how charges are read: perceptron as the energy is, with a hidden layer on the last "
+        "layer's scalars",
+    )
+    remove_mean: bool = option(
+        False, "physical charges are the latent ones less their mean over the structure"
+    )
+    energy_factor: float = option(
+        1.0, "factor of the Coulomb energy of latent charges", positive=True, maximum=1e4
     )
     dielectric_constant: float = option(
         1.0,
@@ -77,7 +91,9 @@ class LatentCharges(ChargeSolver):
     ) -> ChargeState:
         """Returns the density read from the features and its Coulomb and field energies."""
         latent = self._controlled(self._read(features, system), features, system)
-        energies = {"coulomb": self._coulomb(latent, coulomb, system)}
+        energies = {"coulomb": self.energy_factor * self._coulomb(latent, coulomb, system)}
+        if self.remove_mean:
+            latent = latent.at[:, :, 0].add(-mean_of_structures(latent[:, :, 0], system))
         scale = 1.0 if system.boundary == "open" else self.dielectric_constant**0.5
         density = of_one_width(scale * latent, self.width)
         if self.channels == 1:
@@ -95,7 +111,12 @@ class LatentCharges(ChargeSolver):
 
     def _read(self, features: Features, system: System) -> Array:
         """Latent multipoles [N, C, M] before their sum is controlled, zero on padding."""
-        read = MultipoleChannels(self.l_max, self.channels, 0.1, name="latent")(features)
+        if self.readout == "perceptron":
+            self._check_perceptron()
+            scalars = replace(features, energies=())
+            read = 0.1 * EnergyReadout(name="latent")(scalars)[:, None, None]
+        else:
+            read = MultipoleChannels(self.l_max, self.channels, 0.1, name="latent")(features)
         start = electropositivities(CHARGE_PER_ELECTRONEGATIVITY / self.channels**0.5)
         elements = [
             ElementTable(start, name=f"element_charge_{c}")(system, read.dtype)
@@ -103,6 +124,13 @@ class LatentCharges(ChargeSolver):
         ]
         read = read.at[:, :, 0].add(jnp.stack(elements, axis=1))
         return jnp.where(system.node_mask[:, None, None], read, 0.0)
+
+    def _check_perceptron(self) -> None:
+        if self.l_max or self.channels > 1:
+            raise ConfigError(
+                f"solver latent: readout perceptron with l_max {self.l_max} and {self.channels} "
+                "channels; needed l_max 0 and one channel, or readout linear"
+            )
 
     def _controlled(self, latent: Array, features: Features, system: System) -> Array:
         if self.charge_control == "none":
@@ -119,3 +147,17 @@ class LatentCharges(ChargeSolver):
             return energy
         own = self_potential(jnp.asarray(self.width, latent.dtype), self.l_max)
         return energy - graph_sum(0.5 * jnp.sum(own * latent**2, axis=(1, 2)), system)
+
+
+def mean_of_structures(values: Array, system: System) -> Array:
+    """Returns the mean over the atoms of each structure, at its atoms: [N, ...], padding zero.
+
+    Args:
+        values: [N, ...], zero on padding.
+        system: the batch.
+    """
+    mask = system.node_mask.astype(values.dtype)
+    count = jnp.maximum(graph_sum(mask, system), 1.0)
+    total = graph_sum(values, system)
+    there = jnp.minimum(system.node_graph, system.n_graphs - 1)
+    return (total / count[:, None])[there] * mask[:, None]

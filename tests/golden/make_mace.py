@@ -26,6 +26,7 @@ DENSITY, DENSITY_RESIDUAL = (
     "RealAgnosticDensityInteractionBlock",
     "RealAgnosticDensityResidualInteractionBlock",
 )
+GATED = "RealAgnosticResidualNonLinearInteractionBlock"
 BASE = {
     "kind": "ScaleShiftMACE",
     "r_max": CUTOFF,
@@ -46,6 +47,14 @@ BASE = {
     "atomic_inter_scale": 5.3,
     "atomic_inter_shift": -0.21,
 }
+
+
+def categorical(width: int, classes: int, offset: int) -> dict:
+    """Returns how one embedding is tabulated."""
+    options = {"type": "categorical", "per": "graph", "in_dim": 1}
+    return {**options, "emb_dim": width, "num_classes": classes, "offset": offset}
+
+
 CASES = {
     "correlation1-l0": ({"correlation": 1, "hidden_irreps": "4x0e"}, "molecule"),
     "correlation2-l1": ({}, "triclinic"),
@@ -97,6 +106,74 @@ CASES = {
         },
         "cubic",
     ),
+    "edge-channels": (
+        {"hidden_irreps": "4x0e+4x1o", "edge_irreps": "3x0e+2x1o", "use_edge_irreps_first": True},
+        "triclinic",
+    ),
+    "edge-scalars-later": (
+        {"hidden_irreps": "4x0e+4x1o", "edge_irreps": "2x0e", "distance_transform": "Soft"},
+        "molecule",
+    ),
+    "gated-mh": (
+        {
+            "interaction_cls": GATED,
+            "interaction_cls_first": GATED,
+            "hidden_irreps": "4x0e+4x1o",
+            "edge_irreps": "2x0e+2x1o",
+            "use_edge_irreps_first": True,
+            "use_agnostic_product": True,
+            "apply_cutoff": False,
+            "distance_transform": "Agnesi",
+            "pair_repulsion": True,
+            "correlation": 3,
+            "heads": ["omat_pbe", "spice_wB97M"],
+            "atomic_energies": [[-13.5, -430.25], [-13.6, -431.0]],
+            "atomic_inter_scale": [5.3, 4.1],
+            "atomic_inter_shift": [-0.21, 0.05],
+        },
+        "triclinic",
+    ),
+    "gated-step": (
+        {
+            "interaction_cls": GATED,
+            "interaction_cls_first": GATED,
+            "hidden_irreps": "3x0e+3x1o",
+            "edge_irreps": "2x0e+2x1o",
+            "radial_MLP": [6],
+        },
+        "molecule",
+    ),
+    "gated-omol": (
+        {
+            "interaction_cls": GATED,
+            "interaction_cls_first": GATED,
+            "num_interactions": 3,
+            "hidden_irreps": "4x0e+4x1o+4x2e",
+            "edge_irreps": "2x0e+2x1o+2x2e",
+            "apply_cutoff": False,
+            "embedding_specs": {
+                "total_spin": categorical(5, 6, 0),
+                "total_charge": categorical(5, 9, 4),
+            },
+            "state": {"total_spin": 2, "total_charge": -1},
+        },
+        "molecule",
+    ),
+    "embedding-energy": (
+        {
+            "embedding_specs": {
+                "total_charge": {"type": "continuous", "per": "graph", "in_dim": 1, "emb_dim": 4},
+                "total_spin": {
+                    **categorical(3, 4, 0),
+                    "type": "continuous",
+                    "use_bias": False,
+                },
+            },
+            "use_embedding_readout": True,
+            "state": {"total_spin": 3, "total_charge": 1},
+        },
+        "triclinic",
+    ),
 }
 
 
@@ -124,8 +201,9 @@ def build(options: dict) -> torch.nn.Module:
     kind = kwargs.pop("kind")
     for name in ("interaction_cls", "interaction_cls_first"):
         kwargs[name] = modules.interaction_classes[kwargs[name]]
-    for name in ("hidden_irreps", "MLP_irreps"):
-        kwargs[name] = o3.Irreps(kwargs[name])
+    for name in ("hidden_irreps", "MLP_irreps", "edge_irreps"):
+        if name in kwargs:
+            kwargs[name] = o3.Irreps(kwargs[name])
     kwargs["gate"] = torch.nn.functional.silu
     kwargs["atomic_energies"] = np.array(kwargs["atomic_energies"])
     kwargs["num_elements"] = len(NUMBERS)
@@ -134,10 +212,27 @@ def build(options: dict) -> torch.nn.Module:
     return {"MACE": modules.MACE, "ScaleShiftMACE": modules.ScaleShiftMACE}[kind](**kwargs)
 
 
+def enlivened(model: torch.nn.Module) -> torch.nn.Module:
+    """Returns the model with random numbers for what starts as zero, one or nearly so."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("source_embedding.weight", "target_embedding.weight")):
+                parameter.normal_()
+            elif name.endswith(".beta"):
+                parameter.fill_(0.7)
+            elif name.endswith(".alpha"):
+                parameter.fill_(1.9)
+            elif ".net." in name and parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
 def evaluate(model: torch.nn.Module, atoms: ase.Atoms, head: str, heads: list[str]) -> dict:
     """Returns energy, forces and stress (NaN without a cell) from mace-torch."""
     table = tools.AtomicNumberTable(NUMBERS)
-    config = data.config_from_atoms(atoms, head_name=head)
+    names = {name: name for name in ("total_spin", "total_charge")}
+    keys = data.KeySpecification(info_keys=names, arrays_keys={})
+    config = data.config_from_atoms(atoms, key_specification=keys, head_name=head)
     graph = data.AtomicData.from_config(config, z_table=table, cutoff=CUTOFF, heads=heads)
     loader = torch_geometric.dataloader.DataLoader([graph], batch_size=1)
     batch = next(iter(loader)).to_dict()
@@ -185,15 +280,22 @@ def flattened(state: dict, couplings: dict) -> tuple[np.ndarray, str]:
 
 
 def main() -> None:
-    """Writes one file per case and one with the coupling tensors."""
+    """Writes a file per case, of all or of those named, and one with the coupling tensors."""
     torch.set_default_dtype(torch.float64)
     names = ("torch", "mace-torch", "e3nn", "numpy", "ase")
     versions = {name: importlib.metadata.version(name) for name in names}
     couplings: dict[str, np.ndarray] = {}
+    wanted = sys.argv[1:] or list(CASES)
+    if sys.argv[1:]:
+        couplings.update(np.load(FOLDER / "mace_couplings.npz"))
     for number, (name, (changes, kind)) in enumerate(CASES.items()):
+        if name not in wanted:
+            continue
         torch.manual_seed(number)
         options = {**BASE, **changes}
-        model, atoms, heads = build(options), structure(kind), options.get("heads", ["Default"])
+        atoms, heads = structure(kind), options.get("heads", ["Default"])
+        atoms.info.update(options.pop("state", {}))
+        model = enlivened(build(options))
         result = evaluate(model, atoms, heads[-1], heads)
         if options.get("radial_type") == "chebyshev":  # torch has no derivative of these
             result["forces"] = finite_difference(model, atoms, heads[-1], heads)
@@ -209,6 +311,7 @@ def main() -> None:
             cell=np.asarray(atoms.cell),
             pbc=atoms.pbc,
             head=heads[-1],
+            state=json.dumps(atoms.info),
             **result,
         )
         print(name, result["energy"], np.abs(result["forces"]).max(), file=sys.stderr)

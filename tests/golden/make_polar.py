@@ -23,7 +23,7 @@ from graph_longrange.utils import FIELD_CONSTANT
 from mace import data, modules, tools
 from mace.modules.extensions import PolarMACE
 from mace.tools import torch_geometric
-from make_mace import BASE, DENSITY, DENSITY_RESIDUAL, RESIDUAL, structure
+from make_mace import BASE, DENSITY, DENSITY_RESIDUAL, GATED, RESIDUAL, structure
 from open_coulomb import Energy, Features
 
 FOLDER = Path(__file__).parent
@@ -40,6 +40,35 @@ POLAR = {
     "include_electrostatic_self_interaction": True,
     "add_local_electron_energy": True,
     "field_feature_norms": [20.0, 20.0, 0.5, 0.5],
+}
+OFFICIAL = {
+    **POLAR,
+    "interaction_cls": GATED,
+    "interaction_cls_first": GATED,
+    "max_ell": 3,
+    "correlation": 3,
+    "num_bessel": 8,
+    "radial_MLP": [64, 64, 64],
+    "MLP_irreps": "16x0e",
+    "atomic_multipoles_smearing_width": 1.5,
+    "field_feature_widths": [1.5, 3.0],
+    "field_norm_factor": 1.0,
+    "fixedpoint_update_config": {
+        "type": "AgnosticEmbeddedOneBodyVariableUpdate",
+        "potential_embedding_cls": "AgnosticChargeBiasedLinearPotentialEmbedding",
+        "nonlinearity_cls": "MLPNonLinearity",
+    },
+    "field_readout_config": {"type": "OneBodyMLPFieldReadout"},
+}
+"""What the scripts of MACE-POLAR-1 M and L in ACEsuit/mace-foundations have in common.
+
+They have 512 channels, and 128 on edges; the cutoff is 6 Å there.
+"""
+MEDIUM = {"hidden_irreps": "4x0e+4x1o", "edge_irreps": "2x0e+2x1o", "num_interactions": 2}
+LARGE = {
+    "hidden_irreps": "4x0e+4x1o+4x2e",
+    "edge_irreps": "2x0e+2x1o+2x2e",
+    "num_interactions": 3,
 }
 FIELD = [0.05, -0.02, 0.08]
 """∇v, V/Å: minus the field."""
@@ -85,6 +114,21 @@ CASES = {
         "triclinic",
         {"charge": 0.0, "spin": 1.0},
     ),
+    "official-medium": (
+        {**OFFICIAL, **MEDIUM},
+        "molecule",
+        {"charge": 1.0, "spin": 2.0, "field": FIELD},
+    ),
+    "official-medium-crystal": (
+        {**OFFICIAL, **MEDIUM},
+        "triclinic",
+        {"charge": 0.0, "spin": 1.0},
+    ),
+    "official-large": (
+        {**OFFICIAL, **LARGE},
+        "molecule",
+        {"charge": -1.0, "spin": 2.0, "field": FIELD},
+    ),
     "slab": ({}, "slab", {"charge": 0.0, "spin": 1.0}),
 }
 OUTPUTS = {"density_coefficients": "multipoles", "spin_density": "spin_multipoles"}
@@ -105,8 +149,9 @@ def build(options: dict, factor: float) -> torch.nn.Module:
     kwargs = dict(options)
     for name in ("interaction_cls", "interaction_cls_first"):
         kwargs[name] = modules.interaction_classes[kwargs[name]]
-    for name in ("hidden_irreps", "MLP_irreps"):
-        kwargs[name] = o3.Irreps(kwargs[name])
+    for name in ("hidden_irreps", "MLP_irreps", "edge_irreps"):
+        if name in kwargs:
+            kwargs[name] = o3.Irreps(kwargs[name])
     kwargs["gate"] = torch.nn.functional.silu
     kwargs["atomic_energies"] = np.array(kwargs["atomic_energies"])
     model = PolarMACE(num_elements=len(NUMBERS), kspace_cutoff_factor=factor, **kwargs)
@@ -124,10 +169,14 @@ def scale_of(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
         if len(shape) == 2:
             return shape[1] ** -0.5, 0.0
         return (0.2, 1.0) if name.endswith("weight") else (0.2, 0.0)
+    if name.endswith((".alpha", ".beta")):  # of a gated interaction
+        return 0.1, 1.9 if name.endswith("alpha") else 0.7
     if name.endswith("bias"):
         return 0.2, 0.0
-    if "symmetric_contractions" in name:
-        return 0.5, 0.0
+    if ".linear_2.weight" in name and name.startswith("interactions."):  # gated, too
+        return 0.3, 0.0
+    if "symmetric_contractions" in name:  # of many products each has less weight
+        return (0.5 if shape[1] <= 8 else 0.5 / shape[1]), 0.0
     return 1.0, 0.0
 
 

@@ -12,6 +12,7 @@ import ase
 import jax
 import numpy as np
 
+from electrojax.interop.mace_state import STATES
 from electrojax.interop.mace_torch import convert
 from electrojax.models.potential import Potential
 from electrojax.system.atoms import frame_from_atoms
@@ -24,7 +25,12 @@ CASES = sorted(p.stem.removeprefix("mace_") for p in FOLDER.glob("mace_*-*.npz")
 
 def read(case: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     """Returns the arrays of a golden file, its state dict and its configuration."""
-    arrays = dict(np.load(FOLDER / f"mace_{case}.npz", allow_pickle=False))
+    return read_file(f"mace_{case}")
+
+
+def read_file(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Returns the arrays of a golden file with all weights in it, its state dict and its config."""
+    arrays = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
     couplings = np.load(FOLDER / "mace_couplings.npz", allow_pickle=False)
     state, start = {}, 0
     for entry in json.loads(str(arrays["index"])):
@@ -35,6 +41,15 @@ def read(case: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[
         values = arrays["values"][start:stop].reshape(entry["shape"])
         state[entry["name"]], start = values.astype(entry["dtype"]), stop
     return arrays, state, json.loads(str(arrays["config"]))
+
+
+def structure(arrays: dict[str, np.ndarray]) -> ase.Atoms:
+    """Returns the structure of a golden file."""
+    atoms = ase.Atoms(*(arrays[n] for n in ("numbers", "positions")))
+    atoms.cell, atoms.pbc = arrays["cell"], arrays["pbc"]
+    state = json.loads(str(arrays["state"])) if "state" in arrays else {}
+    atoms.info.update({STATES[name]: value for name, value in state.items()})
+    return atoms
 
 
 def model(case: str) -> Potential:
@@ -49,8 +64,7 @@ def errors(case: str) -> dict[str, float]:
     Double precision must be on.
     """
     arrays, potential = read(case)[0], model(case)
-    atoms = ase.Atoms(*(arrays[n] for n in ("numbers", "positions")))
-    atoms.cell, atoms.pbc = arrays["cell"], arrays["pbc"]
+    atoms = structure(arrays)
     sample = potential.sample(frame_from_atoms(atoms, case))
     system = collate([sample], capacity_for([sample]), np.float64).system
     # Compiling is all the work here: without the backend's optimisation it takes half as long.

@@ -1,15 +1,17 @@
 """Our MACE against mace-torch, from files with random models that need no torch to be read."""
 
+import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from electrojax.errors import ConfigError
+from electrojax.errors import ConfigError, DataError
 from electrojax.interop.mace_torch import convert
 from electrojax.nn import distance, radial
 from electrojax.nn.repulsion import zbl_energies
-from tests.interop.mace_golden import CASES, errors, read
+from electrojax.system.atoms import frame_from_atoms
+from tests.interop.mace_golden import CASES, errors, model, read
 from tests.nn import graphs
 
 
@@ -27,8 +29,13 @@ def test_the_files_cover_what_they_are_to_cover():
     configs = [read(case)[2] for case in CASES]
     assert {config["correlation"] for config in configs} == {1, 2, 3}
     assert {config["hidden_irreps"].count("+") for config in configs} == {0, 1, 2}
-    assert len({config["interaction_cls"] for config in configs}) == 3
-    assert len({config["interaction_cls_first"] for config in configs}) == 4
+    assert len({config["interaction_cls"] for config in configs}) == 4
+    assert len({config["interaction_cls_first"] for config in configs}) == 5
+    assert {config.get("distance_transform", "None") for config in configs} == {
+        "None", "Agnesi", "Soft",
+    }  # fmt: skip
+    names = "edge_irreps", "use_edge_irreps_first", "embedding_specs", "use_embedding_readout"
+    assert all(any(config.get(name) for config in configs) for name in names)
     for case in CASES:
         arrays = read(case)[0]
         assert np.abs(arrays["forces"]).max() > 0.05
@@ -62,16 +69,38 @@ def test_coupling_tensors_of_another_kind_are_refused():
         convert({**state, name: np.roll(state[name], 1)}, config)
 
 
+GATED = "RealAgnosticResidualNonLinearInteractionBlock"
+STATE = {"type": "categorical", "per": "graph", "emb_dim": 3, "num_classes": 4}
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"interaction_cls": "RealAgnosticAttResidualInteractionBlock"}, "interaction_cls"),
         ({"gate": "tanh"}, "gate"),
         ({"hidden_irreps": "4x0e+4x0o"}, "hidden_irreps"),
+        ({"hidden_irreps": "4x0e+4x2e"}, "hidden_irreps"),
+        ({"edge_irreps": "4x0e+4x1e"}, "edge_irreps"),
+        ({"edge_irreps": "4x0e+4x1o"}, "edge_irreps 4x0e.4x1o with a degree above"),
+        ({"use_embedding_readout": True}, "use_embedding_readout"),
+        ({"embedding_specs": {"elec_temp": STATE}}, "embedding_specs elec_temp"),
+        ({"embedding_specs": {"total_spin": {**STATE, "per": "node"}}}, "per node"),
+        ({"embedding_specs": {"total_spin": {**STATE, "type": "fourier"}}}, "type fourier"),
+        ({"embedding_specs": {"total_spin": {**STATE, "dropout": 0.1}}}, "dropout"),
+        ({"embedding_specs": {"total_spin": {**STATE, "offset": 0.5}}}, "offset 0.5"),
+        (
+            {"embedding_specs": {"total_spin": {**STATE, "type": "continuous", "in_dim": 2}}},
+            "in_dim 2",
+        ),
+        ({"embedding_specs": {"total_spin": STATE}}, "joint_embedding"),
+        (
+            {"interaction_cls": GATED, "interaction_cls_first": GATED},
+            "4, 4.; the configuration does not belong",
+        ),
         ({"hidden_irreps": "4x0e+2x1o"}, "hidden_irreps"),
         ({"MLP_irreps": "32x0e"}, "MLP_irreps"),
         ({"correlation": [2, 3]}, "correlation"),
-        ({"embedding_specs": {"charge": {}}}, "embedding_specs"),
+        ({"embedding_specs": {"charge": {}}}, "embedding_specs charge"),
         ({"num_bessels": 8}, "num_bessels"),
         ({"heads": ["a", "b"]}, "heads a, b"),
         ({"num_bessel": 5}, r"bessel_weights|conv_tp_weights"),
@@ -81,6 +110,15 @@ def test_what_is_not_supported_is_named(change, named):
     _, state, config = read("correlation1-l0")
     with pytest.raises(ConfigError, match=named):
         convert(state, {**config, **change})
+
+
+def test_a_state_without_a_row_in_the_table_is_refused():
+    potential = model("gated-omol")
+    h2 = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+    for name, value in (("total_charge", 5), ("total_charge", -5), ("multiplicity", 1.5)):
+        h2.info = {"total_charge": 0, "multiplicity": 1, name: value}
+        with pytest.raises(DataError, match=f"h2: has {name} {value:g}, but"):
+            potential.check(frame_from_atoms(h2, "h2"))
 
 
 def test_the_order_of_elements_in_the_weights_does_not_matter():

@@ -18,19 +18,28 @@ from electrojax.errors import ConfigError
 from electrojax.interop.mace_torch import convert
 from tests.interop.polar_golden import CASES, errors, predicted, read
 
-DEFAULT = ("ion-in-field", "crystal")
+DEFAULT = ("ion-in-field", "crystal", "official-medium")
 MARKED = [
     pytest.param(case, marks=() if case in DEFAULT else pytest.mark.conformance) for case in CASES
 ]
 
 
-INTEGRATED = {"scalar-receivers": 100.0}
-"""Keeps an atom's own potential (field_si), which mace-torch integrates by the trapezoidal rule."""
+LIMITS = {
+    "scalar-receivers": 100.0,
+    "official-medium": 10.0,
+    "official-medium-crystal": 10.0,
+    "official-large": 10.0,
+}
+"""Of what is allowed to others.
+
+The first keeps an atom's own potential (field_si), which mace-torch integrates by the trapezoidal
+rule; the forces of the official architectures are larger.
+"""
 
 
 @pytest.mark.parametrize("case", MARKED)
 def test_energy_forces_multipoles_and_spin_are_those_of_exact_sums(case, x64):
-    error, factor = errors(case), INTEGRATED.get(case, 1.0)
+    error, factor = errors(case), LIMITS.get(case, 1.0)
     for name, limit in {"energy": 1e-9, "forces": 1e-9, "stress": 1e-8}.items():
         assert error.get(name, 0.0) < factor * limit, name
     assert error["multipoles"] < factor * 1e-9

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from electrojax.nn.gated import GatedInteraction
 from electrojax.nn.interaction import EdgeFeatures, Interaction
 from electrojax.nn.rows import edge_rows
 
@@ -26,12 +27,18 @@ def _edges(rng, envelope: bool) -> EdgeFeatures:
     )
 
 
-@pytest.mark.parametrize("hidden", [(7,), (), (9, 8)])
-@pytest.mark.parametrize("envelope", [False, True])
+MODULES = [
+    *((Interaction(CHANNELS, hidden, 3.0), False) for hidden in [(7,), (), (9, 8)]),
+    *((Interaction(CHANNELS, hidden, 3.0), True) for hidden in [(7,), (), (9, 8)]),
+    (GatedInteraction(CHANNELS, (5,), 3.0), True),
+    (GatedInteraction(CHANNELS, (4, 5), 3.0, (7,)), True),
+]
+
+
+@pytest.mark.parametrize(("module", "envelope"), MODULES)
 def test_sums_by_species_are_sums_over_edges_and_so_are_their_derivatives(
-    hidden, envelope, rng, x64
+    module, envelope, rng, x64
 ):
-    module = Interaction(CHANNELS, hidden, 3.0)
     edges = _edges(rng, envelope)
     one_hot = jnp.eye(SPECIES)[jnp.array([0, 1, 1, 0])].at[3].set(0.0)  # the last is padding
     of_species = jnp.asarray(rng.normal(size=(SPECIES, 1, CHANNELS)))

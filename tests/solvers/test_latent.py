@@ -3,9 +3,12 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from electrojax import testing
 from electrojax.electrostatics.density import dipole
+from electrojax.errors import ConfigError
+from electrojax.solvers.latent import LatentCharges, mean_of_structures
 from tests.conformance.models import compiled, potential, system_of
 
 DIELECTRIC = 1.7
@@ -26,3 +29,22 @@ def test_across_a_slab_the_dynamical_charge_is_that_along_it_over_epsilon(x64):
     across = np.asarray(prediction.polarization[0]) @ normal
     np.testing.assert_allclose(across, moment @ normal / DIELECTRIC, rtol=1e-10)
     assert abs(across) > 1e-3
+
+
+def test_a_perceptron_reads_one_channel_of_charges_alone():
+    for options, l_max in (({}, 1), ({"channels": 2}, 0)):
+        solver = LatentCharges(readout="perceptron", l_max=l_max, width=1.0, cutoff=4.0, **options)
+        with pytest.raises(ConfigError, match=f"l_max {l_max}"):
+            solver._check_perceptron()
+
+
+def test_means_are_those_of_each_structure(x64):
+    model = potential("light", "latent")
+    rng = np.random.default_rng(1)
+    frames = [testing.cluster(rng, n=n) for n in (3, 5)]
+    system = system_of(model, frames)
+    values = np.where(system.node_mask, rng.normal(size=system.n_nodes), 0.0)[:, None]
+    found = np.asarray(mean_of_structures(values, system))[:, 0]
+    np.testing.assert_allclose(found[:3], values[:3].mean(), atol=1e-14)
+    np.testing.assert_allclose(found[3:8], values[3:8].mean(), atol=1e-14)
+    assert not np.any(found[8:])

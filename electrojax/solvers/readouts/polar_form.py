@@ -12,16 +12,12 @@ the last layer's features, and v in the energy the potentials that the last upda
 MACE-POLAR-1 as published with mace-torch 0.3.16.
 """
 
-import functools
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from electrojax.nn.biased import BiasedLinear, BiasedPerceptron
 from electrojax.nn.features import Features, component
-from electrojax.nn.linear import Linear, normalized_silu, unit_variance_scale
+from electrojax.nn.linear import Linear, normalized_sigmoid, normalized_silu
 from electrojax.solvers.readouts.field_update import Orders, by_order
 from electrojax.typing import Array
 
@@ -30,17 +26,6 @@ def orders_of(features: Features) -> Orders:
     """Returns the last layer's features [N, 2l + 1, channels] of every order that it has."""
     last = features.layers[-1]
     return tuple(component(last, l) for l in range(last.irreps.lmax + 1))
-
-
-def normalized_sigmoid(x: Array) -> Array:
-    """Returns c · sigmoid(x) with c such that E[f(z)²] = 1 for z ~ N(0, 1), as e3nn does."""
-    return jax.nn.sigmoid(x) * normalized_sigmoid_scale()
-
-
-@functools.cache
-def normalized_sigmoid_scale() -> float:
-    """Returns the factor c of :func:`normalized_sigmoid`."""
-    return unit_variance_scale(lambda z: 1.0 / (1.0 + np.exp(-z)))
 
 
 class Products(nn.Module):
