@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
+from electrojax.analysis.baseline import WITH_MEAN, component_names
 from electrojax.config.problems import Problem, config_error
 from electrojax.config.resolve import LoadedRun, Provenance
 from electrojax.config.schema import RunConfig
 from electrojax.sweep.schema import SweepConfig
-from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES, metric_names
+from electrojax.system.quantities import ALWAYS, QUANTITIES, REQUIRES, RESPONSES, metric_names
 
 GENERAL = (
     "scf/steps",
@@ -72,3 +73,6 @@ def _errors(quantity: str, config: RunConfig) -> Iterator[str]:
         yield from (f"{name}_{error}" for error in ("rmse", "mae", "r2"))
     if quantity == "forces":
         yield "forces_rmse_relative"
+    if quantity in WITH_MEAN:
+        yield f"{quantity}_baseline"
+        yield from (f"{quantity}_r2_{c}" for c in component_names(QUANTITIES[quantity]))
