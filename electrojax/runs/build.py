@@ -125,11 +125,13 @@ def build_model(
 
     Raises:
         ConfigError: for a key or value that the schema refuses.
-        DataError: for structures that the model cannot evaluate.
+        DataError: for structures that the model cannot evaluate, or that lack an input which it
+            embeds.
     """
     complete, tables = complete_model(section)
     statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
     model = assemble(complete, statistics, precision, named=tables.classes()).tuned_for(frames)
+    check_embedded(frames, model)
     with jax.enable_x64(precision == "float64"):
         first = prepare(frames[:1], statistics, model.sample)
         batch = collate(first, capacity_for(first), model.dtype)
