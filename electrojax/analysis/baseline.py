@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from electrojax.analysis.predictions import StoredPredictions
 from electrojax.errors import DataError
+from electrojax.system.geometry import traceless
 from electrojax.system.quantities import LABELS, Quantity
 from electrojax.system.types import Frame
 
@@ -21,7 +22,9 @@ WHOLE = "all"
 WITH_MEAN: dict[str, Quantity] = {
     name: row
     for name, row in LABELS.items()
-    if row.compared == "value" and row.predicted_by != "energy" and not row.components
+    if row.compared in ("value", "traceless")
+    and row.predicted_by != "energy"
+    and not row.components
 }
 """What is compared with a constant. A polarisation has no mean: each label has its own branch."""
 
@@ -38,7 +41,10 @@ def training_means(frames: Sequence[Frame]) -> dict[str, dict[str, list[float]]]
         if not labelled:
             continue
         size = int(np.prod(row.shape, dtype=int))
-        values = np.concatenate([np.reshape(f.labels[name], (-1, size)) for f in labelled])
+        labels = [np.asarray(f.labels[name], np.float64) for f in labelled]
+        if row.compared == "traceless":
+            labels = [traceless(label) for label in labels]
+        values = np.concatenate([np.reshape(label, (-1, size)) for label in labels])
         groups = _groups(row, [f.numbers for f in labelled])
         means = {key: _mean(values[groups == key]) for key in np.unique(groups)}
         found[name] = {str(key): m for key, m in means.items() if np.all(np.isfinite(m))}

@@ -8,7 +8,14 @@ from electrojax.config.problems import Problem, config_error
 from electrojax.config.resolve import LoadedRun, Provenance
 from electrojax.config.schema import RunConfig
 from electrojax.sweep.schema import SweepConfig
-from electrojax.system.quantities import ALWAYS, QUANTITIES, REQUIRES, RESPONSES, metric_names
+from electrojax.system.quantities import (
+    ALWAYS,
+    AT_NUCLEI,
+    FIELD_RESPONSES,
+    QUANTITIES,
+    REQUIRES,
+    metric_names,
+)
 
 GENERAL = (
     "scf/steps",
@@ -56,7 +63,8 @@ def measures(run: LoadedRun) -> Iterator[str]:
     """Yields the names of the metrics that a run may leave, if its data have the labels."""
     config = run.config
     solver = run.tables.solver(config.model.solver)
-    responses = RESPONSES if solver.field_boundaries else ()
+    at_nuclei = AT_NUCLEI if "charges" in solver.provides else ()
+    responses = (*(FIELD_RESPONSES if solver.field_boundaries else ()), *at_nuclei)
     provides = (*ALWAYS, *solver.provides, *responses)
     yield from GENERAL
     yield from (f"scf/{name}" for name in solver.diagnoses)

@@ -374,7 +374,7 @@ def _refuse_unknown(path: str, kind: type, options: Mapping[str, Any]) -> None:
     if not known or issubclass(kind, FileIOCalculator):
         return
     for parent in kind.__mro__[:-1]:
-        known |= set(inspect.signature(parent.__init__).parameters)
+        known |= set(inspect.signature(vars(parent).get("__init__", object.__init__)).parameters)
     for name in options:
         if name not in known - {"self", "args", "kwargs"}:
             near = difflib.get_close_matches(name, known, n=1)
