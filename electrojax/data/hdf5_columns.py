@@ -60,15 +60,16 @@ class Columns:
     def names(self) -> list[str]:
         """Returns the paths of all data sets, and of links to other files, sorted."""
         found: list[str] = []
-        groups = [self.file]
+        groups, seen = [self.file], 0
         while groups:
             for name, entry in self._entries(groups.pop()):
+                seen += 1
+                if seen > MOST_NAMES:  # or a group that holds itself
+                    raise self._error(shown(name), f"is one of more than {MOST_NAMES} names")
                 if hasattr(entry, "keys"):
                     groups.append(entry)
                 else:
                     found.append(name)
-                if len(found) + len(groups) > MOST_NAMES:
-                    raise self._error(name, f"is one of more than {MOST_NAMES} names")
         return sorted(found)
 
     def _entries(self, group: Any) -> Iterator[tuple[str, Any]]:

@@ -274,6 +274,15 @@ def test_a_crowd_of_names_is_refused(frames, tmp_path, monkeypatch):
         read_hdf5(tmp_path / "set.h5")
 
 
+def test_a_group_that_holds_itself_ends(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5_columns, "MOST_NAMES", 500)
+    write_hdf5(tmp_path / "set.h5", frames)
+    with h5py.File(tmp_path / "set.h5", "r+") as file:
+        file["labels/again"] = file["labels"]
+    with pytest.raises(DataError, match="more than 500 names"):
+        read_hdf5(tmp_path / "set.h5")
+
+
 def test_damaged_bytes_are_one_line(frames, tmp_path, rng):
     """Bits of the file turned over: it is read, or refused in one line."""
     write_hdf5(tmp_path / "set.h5", frames)
