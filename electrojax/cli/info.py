@@ -24,4 +24,5 @@ def info(
         print(json.dumps(summary, indent=1))
         return
     for key, value in summary.items():
-        print(visible(f"{key:<18} {value}"))
+        if key != "training_means":
+            print(visible(f"{key:<18} {value}"))

@@ -17,9 +17,9 @@ Layout (format 1), for F structures of N atoms in all:
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -48,6 +48,8 @@ from electrojax.system.validation import (
 )
 from electrojax.typing import AxisSpec
 
+T = TypeVar("T")
+
 SUFFIXES = (".h5", ".hdf5")
 FORMAT, VERSION = "electrojax structures", 1
 RAGGED = {q.name: max(q.components) for q in QUANTITIES.values() if q.components}
@@ -57,6 +59,18 @@ BESIDE = (("reservoir", "fermi_level"), ("motion", "masses"), ("motion", "veloci
 """Groups and names of what a structure may carry beside its inputs and labels, and a text."""
 
 CONTROL = "reservoir/charge_control"
+
+PLAIN = ("offsets", "numbers", "positions", "cell", "pbc", "split", "source")
+"""Data sets outside groups."""
+
+GROUPS: dict[str, Collection[str]] = {
+    "inputs": INPUTS,
+    "labels": READ_LABELS,
+    "tags": TAGS,
+    "reservoir": ("charge_control", "fermi_level"),
+    "motion": ("masses", "velocities"),
+}
+"""Groups, and the names that are read in them."""
 
 STORED: dict[str, Quantity | AxisSpec] = {
     **QUANTITIES,
@@ -113,6 +127,11 @@ def _refuse_renamed(file: str, keys: Mapping[str, str], where: Mapping[str, str]
 
 
 def _content(path: Path) -> list[Frame]:
+    return _opened(path, lambda columns: _frames(columns, path.name))
+
+
+def _opened(path: Path, read: Callable[[Columns], T]) -> T:
+    """What is read of a file, whose damage is a DataError."""
     import h5py
 
     try:
@@ -120,7 +139,7 @@ def _content(path: Path) -> list[Frame]:
             raise DataError(f"{path}: no such file; check the path")
         with h5py.File(path, "r") as file:
             _check_format(file.attrs, path)
-            return _frames(Columns.of(file, path), path.name)
+            return read(Columns.of(file, path))
     except DataError:
         raise
     # What h5py raises of a damaged file depends on the byte.
@@ -174,15 +193,41 @@ def _frames(columns: Columns, name: str) -> list[Frame]:
     for index, value in inputs.get("multiplicity", {}).items():
         check_multiplicity(float(value), f"{name} frame {index}")
     tags, beside = _tags(columns, count, name), _beside(columns, offsets, name)
+    unread = _unread(columns)
     return [
         _frame(
             numbers[a:b], positions[a:b], cell[i], pbc[i], splits[i], tags[i], f"{name} frame {i}",
             {k: v[i] for k, v in labels.items() if i in v},
             {k: v[i] for k, v in inputs.items() if i in v},
-            beside[i],
+            beside[i], unread,
         )
         for i, (a, b) in enumerate(itertools.pairwise(offsets.tolist()))
     ]  # fmt: skip
+
+
+def _unread(columns: Columns) -> frozenset[str]:
+    """The names of data sets that stand for nothing here; predictions are left aside on purpose."""
+    found = set()
+    for path in columns.names():
+        group, _, rest = path.partition("/")
+        name = rest.split("/")[0]
+        if not rest:
+            found |= {path} - set(PLAIN)
+        elif group != "predictions" and name not in GROUPS.get(group, ()):
+            found.add(name if group in GROUPS else f"{group}/{name}")
+    return frozenset(found)
+
+
+def unread_names(path: str | os.PathLike) -> list[str]:
+    """Returns the names in a file that stand for no label, input, split or tag.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DataError: if it is missing, damaged or foreign.
+    """
+    return sorted(_opened(Path(path), lambda columns: _unread(columns)))
 
 
 def _beside(columns: Columns, offsets: np.ndarray, name: str) -> list[dict[str, Any]]:
@@ -277,6 +322,7 @@ def _frame(
     labels: Mapping[str, np.ndarray],
     given: Mapping[str, np.ndarray],
     beside: Mapping[str, Any],
+    unread: frozenset[str],
 ) -> Frame:
     inputs: dict[str, Any] = {k: float(v) if v.ndim == 0 else v for k, v in given.items()}
     axes = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
@@ -290,6 +336,7 @@ def _frame(
         split=split,
         given=frozenset(given),
         tags=tags,
+        unread=unread,
         **inputs,
         **beside,
     )

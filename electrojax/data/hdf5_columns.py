@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ NUMBERS, INTEGERS, FLAGS, TEXTS = "iuf", "iu", "biu", "text"
 """Kinds of NumPy types that a data set may have."""
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+MOST_NAMES = 10_000
+"""Data sets and groups that a file may have: a hundred times what structures need."""
 
 TEXT_ROWS = 64
 """Texts read at once: as many as a hostile file may make as long as the file itself."""
@@ -53,13 +57,43 @@ class Columns:
                 raise self._error(name, "is a link; needed a data set of the file itself")
         return True
 
-    def read(self, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    def names(self) -> list[str]:
+        """Returns the paths of all data sets, and of links to other files, sorted."""
+        found: list[str] = []
+        groups, seen = [self.file], 0
+        while groups:
+            for name, entry in self._entries(groups.pop()):
+                seen += 1
+                if seen > MOST_NAMES:  # or a group that holds itself
+                    raise self._error(shown(name), f"is one of more than {MOST_NAMES} names")
+                if hasattr(entry, "keys"):
+                    groups.append(entry)
+                else:
+                    found.append(name)
+        return sorted(found)
+
+    def _entries(self, group: Any) -> Iterator[tuple[str, Any]]:
+        """Path and content of what a group holds; None for the content of links."""
+        import h5py
+
+        for key in group:
+            hard = isinstance(group.get(key, getlink=True), h5py.HardLink)
+            yield f"{group.name}/{key}".lstrip("/"), group[key] if hard else None
+
+    def read(
+        self,
+        name: str,
+        kinds: str,
+        shape: tuple[int | None, ...],
+        where: slice | None = None,
+    ) -> np.ndarray:
         """Returns a data set.
 
         Args:
             name: its path inside the file.
             kinds: allowed types.
             shape: that it must have; None where any length is good.
+            where: the rows to read, of numbers; all where not given.
 
         Raises:
             DataError: if it is not there, has another type or shape, is kept in another file or is
@@ -74,12 +108,13 @@ class Columns:
         if not same or any(n not in (None, m) for n, m in zip(shape, entry.shape)):
             wanted = ", ".join("any" if n is None else str(n) for n in shape)
             raise self._error(name, f"has shape {entry.shape}; needed ({wanted})")
+        rows = entry.shape if where is None else (len(range(entry.shape[0])[where]), *shape[1:])
         # A chunk is unpacked as a whole, however little of it the shape says.
-        size = max(math.prod(entry.shape), math.prod(entry.chunks or (0,)))
+        size = max(math.prod(rows), math.prod(entry.chunks or (0,)))
         self.left -= size * max(entry.dtype.itemsize, 1)
         if self.left < 0:
             raise self._error(name, "announces more than the file can hold")
-        return self._texts(entry) if text else entry[()]
+        return self._texts(entry) if text else entry[() if where is None else where]
 
     def _entry(self, name: str) -> Any:
         import h5py

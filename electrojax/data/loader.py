@@ -12,6 +12,8 @@ import numpy as np
 from electrojax.data.planning import BatchPlan, Bucket, Room, batch_count, plan_buckets, size_of
 from electrojax.data.statistics import relative_energy
 from electrojax.system.batching import Sample, collate
+from electrojax.system.geometry import traceless
+from electrojax.system.quantities import LABELS
 from electrojax.system.types import Batch, Frame, Statistics
 
 __all__ = ["BatchPlan", "Loader", "plan_buckets", "prepare"]
@@ -25,7 +27,9 @@ T = TypeVar("T")
 def prepare(
     frames: Sequence[Frame], statistics: Statistics, build: Callable[[Frame], Sample]
 ) -> list[Sample]:
-    """Returns frames with neighbour lists and energies relative to the atomic energies.
+    """Returns frames with neighbour lists, and labels as they are compared.
+
+    Energies are relative to the atomic energies, quadrupoles traceless.
 
     Args:
         frames: the structures.
@@ -43,6 +47,11 @@ def _sample(frame: Frame, statistics: Statistics, build: Callable[[Frame], Sampl
     labels = dict(frame.labels)
     if "energy" in labels:
         labels["energy"] = np.array(relative_energy(frame, statistics))
+    labels |= {
+        name: traceless(np.asarray(label, np.float64))
+        for name, label in labels.items()
+        if LABELS[name].compared == "traceless"
+    }
     return build(dataclasses.replace(frame, labels=labels))
 
 

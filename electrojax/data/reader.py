@@ -56,7 +56,7 @@ def other_names(path: str | os.PathLike, keys: Mapping[str, str] | None = None) 
         return extxyz.unread_names(path, keys)
     if trajectories.is_trajectory(path):
         return trajectories.other_quantities(path, keys or {})
-    return []
+    return hdf5.unread_names(path)
 
 
 def parse_keys(texts: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from electrojax.data.hdf5_columns import FLAGS, INTEGERS, NUMBERS, Columns
 from electrojax.errors import DataError
 from electrojax.journal import JournaledFile
 from electrojax.system.atoms import checked_control
@@ -62,10 +63,11 @@ def read_trajectory(
     path = Path(path)
     try:
         with JournaledFile(path, write=False) as disk, h5py.File(disk, "r") as file:
-            count = len(file["step"])
+            columns, count = Columns.of(file, path), len(file["step"])
             chosen = range(count) if index is None else [range(count)[index]]
-            return _frames(file, path.name, chosen, _labels(file, path.name, keys or {}, require))
-    except IndexError:
+            labels = _labels(file, path.name, keys or {}, require)
+            return _frames(columns, path.name, chosen, labels)
+    except (IndexError, DataError):
         raise
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:120]
@@ -96,14 +98,18 @@ def _labels(
     return labels
 
 
-def _frames(file: Any, name: str, chosen: Sequence[int], labels: Mapping[str, str]) -> list[Frame]:
+def _frames(
+    columns: Columns, name: str, chosen: Sequence[int], labels: Mapping[str, str]
+) -> list[Frame]:
     if not len(chosen):
         raise DataError(f"{name}: holds no frames; needed at least one")
     where = slice(chosen[0], chosen[-1] + 1)
-    rows = {key: file[key][where] for key in {"positions", *labels.values()}}
-    if "velocities" in file:
-        rows["velocities"] = file["velocities"][where]
-    same = _same(file)
+    same = _same(columns)
+    atoms = {"nodes": (len(same.numbers),), "graphs": ()}
+    shapes = {key: (*atoms[LABELS[label].axis], *_shape(label)) for label, key in labels.items()}
+    moving = ["positions", *(["velocities"] if "velocities" in columns else [])]
+    shapes |= {key: (len(same.numbers), 3) for key in moving}
+    rows = {k: columns.read(k, NUMBERS, (None, *shape), where) for k, shape in shapes.items()}
     return [
         dataclasses.replace(
             same,
@@ -118,6 +124,11 @@ def _frames(file: Any, name: str, chosen: Sequence[int], labels: Mapping[str, st
     ]
 
 
+def _shape(label: str) -> tuple[int | None, ...]:
+    """The trailing shape of a label; the number of components of multipoles varies."""
+    return (None,) if LABELS[label].components else LABELS[label].shape
+
+
 def _finite(values: Any, key: str, source: str) -> np.ndarray:
     if not np.all(np.isfinite(values)):
         raise DataError(f"{source}: {key} is not finite; leave out the frame, or the label")
@@ -127,28 +138,29 @@ def _finite(values: Any, key: str, source: str) -> np.ndarray:
 def _moving(rows: Mapping[str, np.ndarray], i: int, same: Frame, source: str) -> dict[str, Any]:
     moving = {key: rows[key][i] for key in ("positions", "velocities") if key in rows}
     for key, values in moving.items():
-        if values.shape != (len(same.numbers), 3) or not np.all(np.isfinite(values)):
+        if not np.all(np.isfinite(values)):
             raise DataError(f"{source}: {key} are not three finite numbers per atom")
     return moving
 
 
-def _same(file: Any) -> Frame:
+def _same(columns: Columns) -> Frame:
     """What stays the same along the trajectory, as a frame without positions."""
-    numbers = np.asarray(file["numbers"][()], dtype=np.int32)
-    if numbers.ndim != 1 or not np.all((numbers > 0) & (numbers <= LAST_ELEMENT)):
+    numbers = columns.read("numbers", INTEGERS, (None,)).astype(np.int32)
+    if not np.all((numbers > 0) & (numbers <= LAST_ELEMENT)):
         raise ValueError("numbers are not one element per atom")
-    pbc = np.asarray(file["pbc"][()], dtype=bool)
-    told = {name: _plain(file.attrs[name]) for name in INPUTS if name in file.attrs}
+    pbc = columns.read("pbc", FLAGS, (3,)).astype(bool)
+    attributes = columns.file.attrs
+    told = {name: _plain(attributes[name]) for name in INPUTS if name in attributes}
     checked_control(told.get("charge_control", ""), "trajectory")
     arrays: dict[str, Any] = {
-        name: _per_atom(file, name, len(numbers)) for name in PER_ATOM if name in file
+        name: _per_atom(columns, name, len(numbers)) for name in PER_ATOM if name in columns
     }
     frame = Frame(
         numbers=numbers,
         positions=np.zeros((len(numbers), 3)),
-        cell=np.asarray(file["cell"][()], dtype=np.float64).reshape(3, 3),
+        cell=columns.read("cell", NUMBERS, (3, 3)).astype(np.float64),
         pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
-        masses=_per_atom(file, "masses", len(numbers)),
+        masses=_per_atom(columns, "masses", len(numbers)),
         given=frozenset({*told, *arrays}),
         **told,
         **arrays,
@@ -157,9 +169,9 @@ def _same(file: Any) -> Frame:
     return frame
 
 
-def _per_atom(file: Any, name: str, size: int) -> np.ndarray:
-    values = np.asarray(file[name][()])
-    if values.shape != (size,) or not np.all(np.isfinite(values)):
+def _per_atom(columns: Columns, name: str, size: int) -> np.ndarray:
+    values = columns.read(name, NUMBERS, (size,))
+    if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} are not one finite number per atom")
     return values
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from electrojax.electrostatics.kernels.harmonics import quadrupole_tensor
 from electrojax.errors import ConfigError
-from electrojax.system.geometry import cartesian_order, places
+from electrojax.system.geometry import cartesian_order, places, traceless
 from electrojax.system.types import System, graph_sum
 from electrojax.typing import Array, replace, struct
 
@@ -130,6 +131,41 @@ def dipole(density: ChargeDensity, system: System, charge: Array | None = None) 
     if multipoles.shape[1] > 1:
         moments = moments + cartesian_order(multipoles[:, 1:4])
     return graph_sum(moments, system) + charge[:, None] * origin
+
+
+def quadrupole(density: ChargeDensity, system: System, charge: Array | None = None) -> Array:
+    """Returns the quadrupole of every structure, the traceless part of ∫ρ r_a r_b.
+
+    Q_ab = M_ab − δ_ab M_cc/3, M_ab = Σ_i (q_i r_a r_b + μ_ia r_b + r_a μ_ib + 2 Θ_iab) with
+    Θ_i : ∇∇ of a Gaussian as an atom's quadrupole; 2/3 of Buckingham's Θ (A. J. Stone, *The Theory
+    of Intermolecular Forces*, 2nd ed. 2013, eq. 2.1.3). The width of the Gaussians is in the trace
+    alone. It depends on the origin when the structure has a charge or a dipole.
+
+    Args:
+        density: the charges.
+        system: a batch.
+        charge: [G] e of each structure, as in :func:`dipole`.
+
+    Returns:
+        [G, 3, 3] e·Å², symmetric and traceless, Cartesian (x, y, z).
+    """
+    multipoles = summed_channels(density.multipoles)
+    charge = total_charge(density, system) if charge is None else charge
+    origin = system.origin
+    centred = replace(system, origin=jnp.zeros_like(origin))
+    about, moment = places(centred), dipole(density, centred, charge)
+    second = jnp.einsum("n,na,nb->nab", multipoles[:, 0], about, about)
+    if multipoles.shape[1] > 1:
+        mixed = jnp.einsum("na,nb->nab", cartesian_order(multipoles[:, 1:4]), about)
+        second = second + mixed + mixed.transpose(0, 2, 1)
+    if multipoles.shape[1] > 4:
+        second = second + 2.0 * quadrupole_tensor(multipoles[:, 4:9])
+    # Moved to the origin by hand: squares of places far away would leave no digits in float32.
+    shifted = jnp.einsum("ga,gb->gab", moment, origin)
+    shifted = shifted + shifted.transpose(0, 2, 1)
+    total = graph_sum(second, system) + shifted
+    total = total + charge[:, None, None] * jnp.einsum("ga,gb->gab", origin, origin)
+    return traceless(total)
 
 
 def degrees(multipoles: Array) -> Array:

@@ -272,6 +272,19 @@ def describe(path: str | os.PathLike, plugins: Sequence[type | str] = ()) -> dic
         }
 
 
+def notes(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns what was noted in a bundle beside its model: the training's summary and the like.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: if the file is missing, damaged, not a bundle or of a newer format.
+    """
+    with _opened(path) as (plain, _):
+        return dict(plain.get("info") or {})
+
+
 def _size(archive: zipfile.ZipFile, index: int) -> int:
     """The number of elements of an array, whose class is not here to say what it must have."""
     return math.prod(array_header(read_member(archive, f"parameters/{index}.npy", MOST_ARRAY))[0])

@@ -29,21 +29,19 @@ def required_inputs(model: Potential, frame: Frame) -> tuple[str, ...]:
     At fixed potential the charge follows; the solver itself asks for the Fermi level.
     """
     control = frame.charge_control or model.config["solver"].get("charge_control")
-    states = embedded_inputs(model)
-    return tuple(name for name in INPUTS if control in CONDITIONED.get(name, ()) or name in states)
+    kept = {"total_charge"} if model.network.solver.keeps_total_charge else set()
+    needed = kept | set(embedded_inputs(model))
+    return tuple(name for name in INPUTS if control in CONDITIONED.get(name, ()) or name in needed)
 
 
 def read_inputs(model: Potential, frame: Frame) -> tuple[str, ...]:
     """Returns the inputs that change the prediction, among them those with a usual default.
 
-    Solver ``non_scf`` keeps the total charge without an option that says so. A field is felt, or
-    refused where it is not.
+    Channels of spin up and down read the multiplicity. A field is felt, or refused where it is not.
     """
     names = {*required_inputs(model, frame), "external_field"}
-    if model.config["solver"]["kind"] == "non_scf":
-        names |= {"total_charge", "multiplicity"} if model.network.solver.has_spin else {
-            "total_charge"
-        }  # fmt: skip
+    if model.network.solver.has_spin:
+        names.add("multiplicity")
     return tuple(name for name in INPUTS if name in names)
 
 

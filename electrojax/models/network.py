@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.electrostatics.coulomb import CoulombEngine, Engines, engines_for
-from electrojax.electrostatics.density import dipole
+from electrojax.electrostatics.density import dipole, quadrupole
 from electrojax.models.prediction import Prediction, spin_multipoles
 from electrojax.models.responses import (
     OF_ENERGY,
     density_polarization,
     field_responses,
     moment_responses,
+    nuclear_potential,
 )
 from electrojax.nn.features import Features
 from electrojax.nn.readout import EnergyReadout
@@ -25,6 +26,7 @@ from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP
 from electrojax.solvers.state import ChargeGuess, ChargeState
 from electrojax.system.batching import on_device
 from electrojax.system.geometry import apply_strain, edge_vectors, harmonic_order, volume
+from electrojax.system.quantities import FIELD_RESPONSES
 from electrojax.system.types import Boundary, Statistics, System, graph_sum
 from electrojax.typing import Array, replace
 
@@ -144,14 +146,21 @@ def _predict(
     stress = jnp.zeros_like(strain)
     if 2 in slopes:
         stress = slopes[2] / volume(system.cell)[:, None, None]
+    slow = [name for name in responses if name in FIELD_RESPONSES]
     polarization, found_responses = (
         -slopes[1],
-        field_responses(lambda r, f: total(r, f, strain)[0], positions, field, responses),
+        field_responses(lambda r, f: total(r, f, strain)[0], positions, field, slow),
     )
     if not network.solver.consistent:
         polarization = _moment(network, state, system)
         found_responses = {OF_ENERGY + name: x for name, x in found_responses.items()}
-        found_responses |= _density_responses(network, params, system, guess, responses)
+        found_responses |= _density_responses(network, params, system, guess, slow)
+    if "potential" in responses:
+        engine, solver = network.engine(system.boundary), network.solver
+        found_responses["potential"] = nuclear_potential(
+            state.density, system, engine, solver.l_max, solver.width
+        )
+    charges = charge_of_structures(network.solver, state.density, system)
     levels = {LEGENDRE_GAP: slopes[3] + state.fermi_level} if gap else {}
     return Prediction(
         energy=energy,
@@ -159,9 +168,8 @@ def _predict(
         forces=-slopes[0],
         stress=stress,
         density=state.density,
-        dipole=dipole(
-            state.density, system, charge_of_structures(network.solver, state.density, system)
-        ),
+        dipole=dipole(state.density, system, charges),
+        quadrupole=quadrupole(state.density, system, charges),
         polarization=polarization,
         energy_polarization=-slopes[1],
         responses=found_responses,

@@ -28,6 +28,7 @@ from electrojax.models.responses import (
     check_names,
     check_responses,
     labelled_responses,
+    plan_width,
 )
 from electrojax.nn.base import BACKBONE_KINDS
 from electrojax.nn.embedding import check_tabulated
@@ -99,7 +100,7 @@ class Potential:
         return (*ALWAYS, *predicted)
 
     def with_responses(self, responses: Sequence[str]) -> "Potential":
-        """Returns the potential that also predicts ``born_charges`` or ``polarizability``.
+        """Returns the potential that also predicts what is named, any of ``RESPONSES``.
 
         Raises:
             ConfigError: for a response that does not exist.
@@ -183,7 +184,9 @@ class Potential:
             return CoulombPlan()
         box = self._sum_cell(frame, room) if cell is None else cell
         return CoulombPlan(
-            engine.k_box(box, solver.width, solver.l_max), engine.pair_cutoff(solver.l_max), box
+            engine.k_box(box, plan_width(solver.width, self.responses), solver.l_max),
+            engine.pair_cutoff(solver.l_max),
+            box,
         )
 
     def serves(self, plan: CoulombPlan, frame: Frame) -> bool:

@@ -36,6 +36,8 @@ class StructurePrediction:
         multipoles: [n, M] e·Å^l in the order [q, y, z, x, ...].
         charges: [n] e.
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
+        quadrupole: [3, 3] e·Å², the traceless part of the second moments about the origin (2/3 of
+            Buckingham's Θ); NaN unless the boundary is open.
         polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
         energy_polarization: [3] e·Å, −∂E/∂(external field): the polarization again, unless the
             model's solver is not ``consistent``.
@@ -49,7 +51,7 @@ class StructurePrediction:
         responses: by name, those that were asked for: born_charges [n, 3, 3] e,
             Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [3, 3] e·Å²/V; of a solver that is not
             ``consistent`` also energy_born_charges and energy_polarizability, derivatives of
-            ``energy_polarization``.
+            ``energy_polarization``; potential [n] V of the charges at the nuclei.
     """
 
     energy: float
@@ -59,6 +61,7 @@ class StructurePrediction:
     multipoles: np.ndarray
     charges: np.ndarray
     dipole: np.ndarray
+    quadrupole: np.ndarray
     polarization: np.ndarray
     energy_polarization: np.ndarray
     fermi_level: float
@@ -82,7 +85,7 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
             ``total_charge``, ``multiplicity`` and ``external_field`` (V/Å); without them a
             structure is neutral, a singlet and in no field. (The calculator and MD ask for them.)
             A charge under another name, such as ``charge``, is refused if the model reads charges.
-        responses: what to predict beside: ``born_charges``, ``polarizability``.
+        responses: what to predict beside: ``born_charges``, ``polarizability``, ``potential``.
 
     Returns:
         A :class:`StructurePrediction`, or a list of them in the order of the input.
@@ -212,6 +215,7 @@ def split_prediction(prediction: Prediction, sizes: Sequence[int]) -> Iterator[S
             multipoles=multipoles[atoms],
             charges=multipoles[atoms, 0],
             dipole=np.asarray(prediction.dipole[graph]),
+            quadrupole=np.asarray(prediction.quadrupole[graph]),
             polarization=np.asarray(prediction.polarization[graph]),
             energy_polarization=np.asarray(prediction.energy_polarization[graph]),
             fermi_level=float(prediction.fermi_level[graph]),
@@ -231,7 +235,7 @@ def _finish(model: Potential, sample: Sample, part: StructurePrediction) -> Stru
     atomic = model.atomic_energy(np.asarray(sample.system.numbers))
     blank: dict[str, Any] = {
         name: np.full(QUANTITIES[name].shape, np.nan)
-        for name in ("stress", "dipole")
+        for name in ("stress", "dipole", "quadrupole")
         if sample.system.boundary not in QUANTITIES[name].boundaries
     }
     return dataclasses.replace(

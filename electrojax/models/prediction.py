@@ -22,6 +22,8 @@ class Prediction:
         density: the charge density.
         dipole: [G, 3] e·Å, Σ (q r + μ): about the origin, so meaningful for neutral open systems
             and, with the same origin as the label, for charged ones; never for periodic ones.
+        quadrupole: [G, 3, 3] e·Å², the traceless part of the second moments about the origin, for
+            open structures (:func:`electrojax.electrostatics.density.quadrupole`).
         polarization: [G, 3] e·Å, P of the density: the dipole of the whole cell. In open directions
             it is the dipole; along periodic ones it is known up to multiples of e times the lattice
             vectors (for formal charges that are whole numbers).
@@ -38,7 +40,7 @@ class Prediction:
         responses: by name, those that were asked for: born_charges [N, 3, 3] e,
             Z*[i, a, b] = ∂P_a/∂r_ib, and polarizability [G, 3, 3] e·Å²/V, ∂P_a/∂E_b; of a solver
             that is not ``consistent`` also energy_born_charges and energy_polarizability, the same
-            derivatives of energy_polarization.
+            derivatives of energy_polarization; potential [N] V at the nuclei.
         diagnostics: by name, what the charge solver was asked to say of its own map:
             ``legendre_gap`` [G] eV, ∂E/∂Q + μ, and those of
             :func:`electrojax.solvers.problems.diagnostics.diagnosed`.
@@ -50,6 +52,7 @@ class Prediction:
     stress: Array
     density: ChargeDensity
     dipole: Array
+    quadrupole: Array
     polarization: Array
     energy_polarization: Array
     fermi_level: Array

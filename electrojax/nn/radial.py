@@ -24,10 +24,12 @@ def radial_basis(name: str, lengths: Array, cutoff: float, size: int) -> Array:
     """Returns the functions [E, size] of edge lengths [E] in Å that a radial network is fed.
 
     Raises:
-        ConfigError: for a basis that does not exist.
+        ConfigError: for a basis that does not exist, or that has too few functions.
     """
     if name not in BASES:
         raise ConfigError(f'radial_basis "{name}" does not exist; choose from {BASES}')
+    if name == "gaussian" and size < 2:
+        raise ConfigError("radial_basis gaussian: needed at least 2 functions (bessel), got 1")
     functions = {"bessel": bessel_basis, "gaussian": gaussian_basis, "chebyshev": chebyshev_basis}
     return functions[name](lengths, cutoff, size)
 

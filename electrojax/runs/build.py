@@ -23,7 +23,7 @@ from electrojax.runs.inputs import check_embedded, plausibility_warnings, readin
 from electrojax.runs.labels import check_loss_labels, check_watched, trains_on, watches
 from electrojax.solvers.base import consistency_note
 from electrojax.system.batching import Sample, capacity_for, collate
-from electrojax.system.quantities import DIAGNOSTICS, LABELS, RESPONSES
+from electrojax.system.quantities import AT_NUCLEI, DIAGNOSTICS, LABELS, RESPONSES
 from electrojax.system.types import Frame, Statistics
 from electrojax.training.guess import label_guess
 from electrojax.training.loggers import LOGGERS
@@ -100,6 +100,7 @@ def build_job(run: LoadedRun) -> Job:
     model, named = resolved(run.config)["model"], run.tables.classes()
     potential = assemble(model, statistics, run.config.run.precision, named=named)
     asked = [name for name in RESPONSES if trains_on(run, name) or watches(run, name)]
+    asked += _labelled_at_nuclei(potential, frames)
     potential = potential.with_responses(asked)
     potential = potential.with_diagnostics([name for name in DIAGNOSTICS if trains_on(run, name)])
     kind = run.config.model.solver.kind
@@ -125,11 +126,13 @@ def build_model(
 
     Raises:
         ConfigError: for a key or value that the schema refuses.
-        DataError: for structures that the model cannot evaluate.
+        DataError: for structures that the model cannot evaluate, or that lack an input which it
+            embeds.
     """
     complete, tables = complete_model(section)
     statistics = fit_statistics(frames, complete["backbone"]["cutoff"], None, "least_squares", warn)
     model = assemble(complete, statistics, precision, named=tables.classes()).tuned_for(frames)
+    check_embedded(frames, model)
     with jax.enable_x64(precision == "float64"):
         first = prepare(frames[:1], statistics, model.sample)
         batch = collate(first, capacity_for(first), model.dtype)
@@ -243,6 +246,13 @@ def _read(run: LoadedRun, key: str, path: str) -> list[Frame]:
     except ElectrojaxError as error:
         raise run.provenance.error(key, str(error)) from None
     return read_frames(file, keys.model_dump(), run.config.data.require, where)
+
+
+def _labelled_at_nuclei(potential: Potential, frames: Mapping[str, Sequence[Frame]]) -> list[str]:
+    """What the last evaluation will ask for that needs more k-vectors, planned from the start."""
+    every = [frame for part in frames.values() for frame in part]
+    found = potential.with_labelled_responses(every).responses
+    return [name for name in found if name in AT_NUCLEI]
 
 
 def build_training(job: Job) -> tuple[TrainState, list[Stage], Selection]:

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from electrojax.analysis.baseline import baseline_metrics, checked_means
+from electrojax.analysis.predictions import gather
 from electrojax.data.dataset import stored_split
 from electrojax.data.datasets import resolve_source
 from electrojax.data.extxyz import write_frames
@@ -97,6 +99,7 @@ def evaluate_file(
     for warning in reading_warnings({data: frames}, model, quantities=tuple(INPUTS)):
         report(f"warning: {warning}")
     done = evaluate_frames(model, frames, batch_edges)
+    done.metrics.update(_baselines(model_file, done, frames))
     if output is not None:
         _write_predictions(output, done.model, frames, done.predictions)
     if metrics_file is not None:
@@ -134,6 +137,16 @@ def evaluate_frames(
         metrics, predictions = evaluate(step, model.params, loader, model.provides)
     _require_numbers(frames, predictions)
     return Evaluation(model, metrics, predictions, [sample.labels for sample in samples])
+
+
+def _baselines(model_file: Path, done: Evaluation, frames: Sequence[Frame]) -> Mapping[str, float]:
+    """The errors of the mean of the model's own training set, where its file knows that."""
+    means = checked_means(bundle.notes(model_file).get("training_means", {}))
+    if not means:
+        return {}
+    splits = ["test"] * len(frames)
+    stored = gather(splits, frames, done.labels, done.predictions, done.model.provides)
+    return baseline_metrics(stored, means, "test")
 
 
 def _require_numbers(frames: Sequence[Frame], predictions: Sequence[StructurePrediction]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.analysis import plots
+from electrojax.analysis.baseline import baseline_metrics, training_means
 from electrojax.analysis.predictions import (
     CURVES,
     PREDICTIONS,
@@ -140,7 +141,11 @@ def finish(
     job: Job, model: Potential, result: FitResult, logger: JsonlLogger, eval_step: Any
 ) -> dict[str, float]:
     """Saves the model, evaluates it on the test set and plots; returns the test metrics."""
-    info = {"kept": result.kept, "kept_epoch": result.epoch, "run": job.run.config.run.name}
+    info: dict[str, Any] = {
+        "kept": result.kept,
+        "kept_epoch": result.epoch,
+        "run": job.run.config.run.name,
+    }
     split = "test" if "test" in job.loaders else "valid" if "valid" in job.loaders else "train"
     weights = job.run.config.train.stages[-1].loss.model_dump()
     judged = model.with_labelled_responses(job.frames[split])
@@ -149,8 +154,11 @@ def finish(
     metrics, predictions = evaluate(
         eval_step, model.params, job.loaders[split], judged.provides, split, weights
     )
-    bundle.save(model, job.folder / "model.ejx", {**info, "metrics": metrics})
-    keep_predictions(job, judged, split, predictions, eval_step)
+    stored = keep_predictions(job, judged, split, predictions, eval_step)
+    means = training_means(job.frames["train"])
+    metrics |= baseline_metrics(stored, means, split)
+    info |= {"metrics": metrics, "training_means": means}
+    bundle.save(model, job.folder / "model.ejx", info)
     logger.write({"final": True, "epoch": result.epoch, **metrics})
     plot_run(job, judged, split, predictions)
     return metrics
@@ -162,8 +170,10 @@ def keep_predictions(
     split: str,
     predictions: Sequence[StructurePrediction],
     eval_step: Any,
-) -> None:
+) -> StoredPredictions:
     """Writes the predictions of a split into the run folder, and those of curves in all splits.
+
+    Returns the former.
 
     Args:
         job: the run.
@@ -173,7 +183,8 @@ def keep_predictions(
         eval_step: evaluates the others where they hold points of a curve.
     """
     told = _told(job, split, predictions)
-    write_predictions(job.folder / PREDICTIONS, _gathered(told, model))
+    stored = _gathered(told, model)
+    write_predictions(job.folder / PREDICTIONS, stored)
     curves = [row for row in told if row[1].tags]
     for name, frames in job.frames.items():
         if name != split and any(frame.tags for frame in frames):
@@ -181,6 +192,7 @@ def keep_predictions(
             curves += [row for row in _told(job, name, found) if row[1].tags]
     if curves:
         write_predictions(job.folder / CURVES, _gathered(curves, model))
+    return stored
 
 
 Told = tuple[str, Frame, Mapping[str, np.ndarray], StructurePrediction]

@@ -74,6 +74,11 @@ class ChargeSolver(nn.Module):
         return True
 
     @property
+    def keeps_total_charge(self) -> bool:
+        """Whether charges sum to ``total_charge`` without an option ``charge_control``; no."""
+        return False
+
+    @property
     def has_spin(self) -> bool:
         """Whether its density's two channels are electrons with spin up and down; no."""
         return False

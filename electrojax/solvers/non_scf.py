@@ -136,6 +136,11 @@ class FieldUpdates(ChargeSolver):
     )
 
     @property
+    def keeps_total_charge(self) -> bool:
+        """Every update conserves it."""
+        return True
+
+    @property
     def has_spin(self) -> bool:
         """Whether there are two channels."""
         return self.spin

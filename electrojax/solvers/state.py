@@ -9,7 +9,7 @@ from electrojax.numerics.report import SolverReport, closed_form
 from electrojax.system.types import System
 from electrojax.typing import Array, struct
 
-CHARGE_LABELS = ("charges", "multipoles", "dipole", "polarization")
+CHARGE_LABELS = ("charges", "multipoles", "dipole", "quadrupole", "polarization")
 """What every density with physical charges predicts."""
 
 LEVEL_LABELS = (*CHARGE_LABELS, "fermi_level")

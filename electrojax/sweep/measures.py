@@ -3,11 +3,19 @@
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
+from electrojax.analysis.baseline import WITH_MEAN, component_names
 from electrojax.config.problems import Problem, config_error
 from electrojax.config.resolve import LoadedRun, Provenance
 from electrojax.config.schema import RunConfig
 from electrojax.sweep.schema import SweepConfig
-from electrojax.system.quantities import ALWAYS, REQUIRES, RESPONSES, metric_names
+from electrojax.system.quantities import (
+    ALWAYS,
+    AT_NUCLEI,
+    FIELD_RESPONSES,
+    QUANTITIES,
+    REQUIRES,
+    metric_names,
+)
 
 GENERAL = (
     "scf/steps",
@@ -55,7 +63,8 @@ def measures(run: LoadedRun) -> Iterator[str]:
     """Yields the names of the metrics that a run may leave, if its data have the labels."""
     config = run.config
     solver = run.tables.solver(config.model.solver)
-    responses = RESPONSES if solver.field_boundaries else ()
+    at_nuclei = AT_NUCLEI if "charges" in solver.provides else ()
+    responses = (*(FIELD_RESPONSES if solver.field_boundaries else ()), *at_nuclei)
     provides = (*ALWAYS, *solver.provides, *responses)
     yield from GENERAL
     yield from (f"scf/{name}" for name in solver.diagnoses)
@@ -72,3 +81,6 @@ def _errors(quantity: str, config: RunConfig) -> Iterator[str]:
         yield from (f"{name}_{error}" for error in ("rmse", "mae", "r2"))
     if quantity == "forces":
         yield "forces_rmse_relative"
+    if quantity in WITH_MEAN:
+        yield f"{quantity}_baseline"
+        yield from (f"{quantity}_r2_{c}" for c in component_names(QUANTITIES[quantity]))

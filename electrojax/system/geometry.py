@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from electrojax.system.slabs import sum_cells
 from electrojax.system.types import System
@@ -54,6 +55,12 @@ def harmonic_order(vectors: Array) -> Array:
 def cartesian_order(vectors: Array) -> Array:
     """Returns l = 1 components [..., (y, z, x)] as Cartesian [..., (x, y, z)]."""
     return vectors[..., jnp.array([2, 0, 1])]
+
+
+def traceless(tensors: Any) -> Any:
+    """Returns tensors [..., 3, 3] less a third of their trace on the diagonal."""
+    trace = tensors[..., 0, 0] + tensors[..., 1, 1] + tensors[..., 2, 2]
+    return tensors - trace[..., None, None] * np.eye(3, dtype=tensors.dtype) / 3
 
 
 def apply_strain(system: System, strain: Array) -> System:

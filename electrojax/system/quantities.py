@@ -34,11 +34,13 @@ class Quantity:
         error_scale: factor from ``unit`` to ``error_unit``.
         compared: ``value``: as it is; ``per_atom``: over the number of atoms; ``branch``: with the
             nearest label modulo e times lattice vectors; ``charge_sum``: the sum of the charges;
-            ``sound``: with the nearest value that a sound solver has.
+            ``traceless``: without a third of the trace on the diagonal; ``sound``: with the nearest
+            value that a sound solver has.
         per_atom_loss: whether the loss divides the difference by the number of atoms.
         boundaries: where it is defined.
         predicted_by: ``energy``: every model; ``solver``: the charge solvers that list it;
-            ``field``: models that feel a field, as a second derivative, when asked.
+            ``field``: models that feel a field, as a second derivative, when asked; ``density``:
+            solvers that list charges, when asked.
         needs: the quantity that a model must predict to be compared, if it is another one.
         gauge: whether its zero depends on the boundary.
         plot: label of the axes of a parity plot, with its unit; empty for none.
@@ -57,10 +59,10 @@ class Quantity:
     loss: str = ""
     error_unit: str = ""
     error_scale: float = 1e3
-    compared: Literal["value", "per_atom", "branch", "charge_sum", "sound"] = "value"
+    compared: Literal["value", "per_atom", "branch", "charge_sum", "traceless", "sound"] = "value"
     per_atom_loss: bool = False
     boundaries: tuple[str, ...] = EVERYWHERE
-    predicted_by: Literal["energy", "solver", "field"] = "solver"
+    predicted_by: Literal["energy", "solver", "field", "density"] = "solver"
     needs: str = ""
     gauge: bool = False
     plot: str = ""
@@ -122,6 +124,21 @@ _TABLE = (
         boundaries=("open",),
         plot="dipole component (e·Å)",
         synonyms=("dipole_moment", "total_dipole"),
+    ),
+    Quantity(
+        name="quadrupole",
+        shape=(3, 3),
+        unit="e·Å²",
+        key="REF_quadrupole",
+        meaning="molecular second moments ∫ρ r_a r_b [3, 3] about the origin of the positions, of "
+        "which the traceless part is compared (Buckingham's Θ is 3/2 of it)",
+        loss="squared error of the traceless quadrupole, (e·Å²)²",
+        error_unit="me·Å²",
+        compared="traceless",
+        per_atom_loss=True,
+        boundaries=("open",),
+        plot="traceless quadrupole component (e·Å²)",
+        synonyms=("quadrupole_moment", "molecular_quadrupole", "total_quadrupole"),
     ),
     Quantity(
         name="polarization",
@@ -200,9 +217,11 @@ _TABLE = (
         axis="nodes",
         unit="V",
         key="REF_potential",
-        meaning="electrostatic potential at the nuclei [N]",
-        loss="squared error of the electrostatic potential at the nuclei, V²",
+        meaning="electrostatic potential of the charges at the nuclei [N], an applied field's left "
+        "out",
+        loss="squared error of the electrostatic potential at the nuclei, V²; costly in cells",
         error_unit="mV",
+        predicted_by="density",
         gauge=True,
         plot="electrostatic potential at a nucleus (V)",
     ),
@@ -338,8 +357,14 @@ DIAGNOSTICS = tuple(q.name for q in _TABLE if q.role == "diagnostic")
 ALWAYS = tuple(q.name for q in _TABLE if q.role == "label" and q.predicted_by == "energy")
 """What every model predicts."""
 
-RESPONSES = tuple(q.name for q in _TABLE if q.role == "label" and q.predicted_by == "field")
-"""Predictions that cost three more derivatives each, and are made when asked for."""
+FIELD_RESPONSES = tuple(q.name for q in _TABLE if q.predicted_by == "field" and q.role == "label")
+"""Second derivatives along an external field, which cost three more derivatives each."""
+
+AT_NUCLEI = tuple(q.name for q in _TABLE if q.predicted_by == "density")
+"""What needs a finer Coulomb sum of the density that is there."""
+
+RESPONSES = (*FIELD_RESPONSES, *AT_NUCLEI)
+"""Predictions that are made when asked for."""
 
 ERROR_UNITS: dict[str, tuple[str, float]] = {
     q.name: (q.error_unit, q.error_scale) for q in _TABLE if q.error_unit

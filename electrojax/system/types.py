@@ -129,6 +129,7 @@ class Targets:
         forces: [N, 3] eV/Å.
         stress: [G, 3, 3] eV/Å³, positive = tension.
         dipole: [G, 3] e·Å.
+        quadrupole: [G, 3, 3] e·Å², the traceless part of the second moments.
         polarization: [G, 3] e·Å per cell.
         polarizability: [G, 3, 3] e·Å²/V.
         born_charges: [N, 3, 3] e, Z*[i, a, b] = ∂P_a/∂r_ib.
@@ -143,6 +144,7 @@ class Targets:
     forces: Label
     stress: Label
     dipole: Label
+    quadrupole: Label
     polarization: Label
     polarizability: Label
     born_charges: Label

@@ -77,6 +77,7 @@ def loss(
     - forces: three per atom, (eV/Å)²; stress: nine per periodic structure, (eV/Å³)²;
     - dipole: three per open structure, f = 1/N, (e·Å/atom)²; polarization: three per structure,
       f = 1/N, to the nearest label modulo e times the periodic lattice vectors;
+    - quadrupole: nine per open structure, traceless, f = 1/N, (e·Å²/atom)²;
     - polarizability: nine per structure, f = 1/N, (e·Å²/V/atom)²; born_charges: nine per atom, e²;
     - charges: one per atom, e²; potential: one per atom, V²; multipoles: one per labelled component
       that the model has, density channels summed, (e·Å^l)²;

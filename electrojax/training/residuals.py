@@ -49,8 +49,9 @@ def residual(
     energy is per atom, so that its error does not grow with the structure. The dipole counts
     for open boundaries only, where Σ q r is defined, and the stress for periodic ones only. The
     polarisation is compared with the nearest of the equivalent labels, which differ by multiples of
-    e times the periodic lattice vectors. Diagnostics of the charge solver are compared with zero:
-    how far ∂Q/∂μ is above it, the largest eigenvalue above ``STABLE``, what one more update
+    e times the periodic lattice vectors. Quadrupoles are traceless on both sides already
+    (:func:`electrojax.data.loader.prepare`). Diagnostics of the charge solver are compared with
+    zero: how far ∂Q/∂μ is above it, the largest eigenvalue above ``STABLE``, what one more update
     changes, and ∂E/∂Q + μ of structures at fixed charge.
 
     Args:

@@ -7,10 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
+from electrojax.data import hdf5_columns
 from electrojax.data.conversion import write_structures
 from electrojax.data.hdf5 import read_hdf5
 from electrojax.data.hdf5_writer import write_hdf5
-from electrojax.data.reader import read_frames
+from electrojax.data.reader import other_names, read_frames
 from electrojax.errors import ConfigError, DataError
 from electrojax.system.quantities import DEFAULT_KEYS, LABELS
 from electrojax.system.types import Frame
@@ -252,7 +253,34 @@ def test_unknown_data_sets_are_left_alone(frames, tmp_path):
     with h5py.File(tmp_path / "set.h5", "r+") as file:
         file.create_dataset("other", (2**49,), "f8", chunks=(2**20,), compression="gzip")
         file["labels/other/values"] = np.zeros(3)
-    assert_equal(read_hdf5(tmp_path / "set.h5"), frames)
+    again = read_hdf5(tmp_path / "set.h5")
+    assert_equal(again, frames)
+    # ... and named, so that nobody takes them for read; predictions are nobody's labels.
+    assert again[0].unread == {"other"}
+    with h5py.File(tmp_path / "set.h5", "r+") as file:
+        file["labels/dft_energy/values"] = np.zeros(3)
+        file["predictions/energy/values"] = np.zeros(3)
+        file["more/values"] = np.zeros(3)
+    assert other_names(tmp_path / "set.h5") == ["dft_energy", "more/values", "other"]
+
+
+def test_a_crowd_of_names_is_refused(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5_columns, "MOST_NAMES", 50)
+    write_hdf5(tmp_path / "set.h5", frames)
+    with h5py.File(tmp_path / "set.h5", "r+") as file:
+        for index in range(60):
+            file.create_group(f"labels/g{index}")
+    with pytest.raises(DataError, match="more than 50 names"):
+        read_hdf5(tmp_path / "set.h5")
+
+
+def test_a_group_that_holds_itself_ends(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5_columns, "MOST_NAMES", 500)
+    write_hdf5(tmp_path / "set.h5", frames)
+    with h5py.File(tmp_path / "set.h5", "r+") as file:
+        file["labels/again"] = file["labels"]
+    with pytest.raises(DataError, match="more than 500 names"):
+        read_hdf5(tmp_path / "set.h5")
 
 
 def test_damaged_bytes_are_one_line(frames, tmp_path, rng):

@@ -101,3 +101,34 @@ def test_a_damaged_or_empty_trajectory_is_named(trajectory):
         file["step"].resize(1, axis=0)
     with pytest.raises(DataError, match=r"t\.h5: is damaged"):
         read_trajectory(trajectory)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "words"),
+    [
+        (
+            "positions",
+            (4, 2**28, 3),
+            r"positions has shape \(4, 268435456, 3\); needed \(any, 3, 3\)",
+        ),
+        ("numbers", (2**40,), "numbers announces more than the file can hold"),
+        ("energy", (2**40,), "energy announces more than the file can hold"),
+    ],
+)
+def test_sizes_that_a_file_only_announces_are_refused(trajectory, name, shape, words):
+    with h5py.File(trajectory, "r+") as file:
+        kind = file[name].dtype
+        del file[name]
+        chunks = (1, *shape[1:]) if len(shape) == 1 else (1, 2**10, 3)
+        file.create_dataset(name, shape, kind, chunks=chunks, fillvalue=1)
+        if name == "energy":
+            file["step"].resize(2**40, axis=0)
+    with pytest.raises(DataError, match=words):
+        read_trajectory(trajectory, {"energy": "energy"})
+
+
+def test_a_trajectory_without_positions_is_damaged(trajectory):
+    with h5py.File(trajectory, "r+") as file:
+        del file["positions"]
+    with pytest.raises(DataError, match=r"positions is not there"):
+        read_trajectory(trajectory)

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from electrojax.nn.radial import bessel_basis, harmonics, lengths_and_directions, polynomial_cutoff
+from electrojax.errors import ConfigError
+from electrojax.nn.radial import (
+    bessel_basis,
+    harmonics,
+    lengths_and_directions,
+    polynomial_cutoff,
+    radial_basis,
+)
 from tests.nn import graphs
 
 
@@ -53,3 +60,8 @@ def test_lengths_and_directions(x64):
     lengths, directions = lengths_and_directions(jnp.array([[3.0, 0, 4.0], [0, 0, 0]]))
     np.testing.assert_allclose(lengths, [5.0, 0.0])
     np.testing.assert_allclose(directions, [[0.6, 0, 0.8], [0, 0, 0]], atol=1e-15)
+
+
+def test_a_single_gaussian_has_no_width():
+    with pytest.raises(ConfigError, match="at least 2 functions"):
+        radial_basis("gaussian", jnp.ones(3), 5.0, 1)

@@ -176,3 +176,11 @@ def test_a_single_model_computes_in_double_precision_on_request(model):
     assert abs(energies[1] - energies[0]) < 1e-4 and energies[2] != energies[1]
     with pytest.raises(ConfigError, match='"double" does not exist; choose float32 or float64'):
         Calculator(single, precision="double")
+
+
+def test_a_kind_that_always_keeps_the_total_charge_asks_for_it():
+    model = potential("light", "non-scf")
+    atoms = atoms_of(water(1))
+    atoms.calc = Calculator(model)
+    with pytest.raises(DataError, match="conditions on total_charge and none was given"):
+        atoms.get_potential_energy()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -153,7 +154,8 @@ def measured(runs: Sequence[RunRecord]) -> list[str]:
 def usual_metrics(groups: Sequence[Group]) -> list[str]:
     """Returns the metrics that are shown where none are asked for.
 
-    The solver's steps and its unconverged share appear where some run takes steps.
+    Beside the error of a response stands that of the training mean. The solver's steps and its
+    unconverged share appear where some run takes steps.
     """
     runs = [run for group in groups for run in group.runs]
     known = measured(runs)
@@ -161,14 +163,18 @@ def usual_metrics(groups: Sequence[Group]) -> list[str]:
         name
         for quantity in LABELS
         for name in known
-        if name.endswith(f"/{quantity}_rmse") and not name.startswith(("train/", "valid/"))
+        if name.endswith((f"/{quantity}_rmse", f"/{quantity}_baseline"))
+        and not name.startswith(("train/", "valid/"))
     ] or [n for n in known if n.endswith("_rmse") and not n.startswith("train/")]
     return [*errors, *(n for n in USUAL if n in known and _says_something(runs, n))]
 
 
 def column(name: str) -> Column:
     """Returns the column of a metric, with its unit and which way is better."""
-    better = "" if "/" not in name else "high" if name.endswith("_r2") else "low"
+    if "/" not in name or name.endswith("_baseline"):
+        better = ""
+    else:
+        better = "high" if re.search(r"_r2(_[xyz]+)?$", name) else "low"
     return Column(name, unit_of(name), better)
 
 
@@ -178,7 +184,7 @@ def unit_of(name: str) -> str:
     if name in OTHER_UNITS or prefix == "time":
         return OTHER_UNITS.get(name, rest.rpartition("_")[2])
     quantity, _, kind = rest.rpartition("_")
-    if kind not in ("rmse", "mae"):
+    if kind not in ("rmse", "mae", "baseline"):
         return ""
     row = quantity_of(quantity)
     return "" if row is None else row.error_unit

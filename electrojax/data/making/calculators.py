@@ -14,7 +14,9 @@ Q E: dE/dE_a = -D_a.
 """
 
 import contextlib
+import difflib
 import importlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -347,7 +349,9 @@ def _import_calculator(path: str, options: dict[str, Any]) -> Any:
     """Build the ASE calculator that a dotted path names, and check that it gives forces."""
     module_name, _, class_name = path.rpartition(".")
     try:
-        calculator = getattr(importlib.import_module(module_name), class_name)(**options)
+        kind = getattr(importlib.import_module(module_name), class_name)
+        _refuse_unknown(path, kind, options)
+        calculator = kind(**options)
     except (ImportError, AttributeError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f'calculator "{path}" cannot be built: {_one_line(error)}; give tblite, or'
@@ -357,6 +361,25 @@ def _import_calculator(path: str, options: dict[str, Any]) -> Any:
     if missing:
         raise ConfigError(f'calculator "{path}" gives no {" and no ".join(sorted(missing))}')
     return calculator
+
+
+def _refuse_unknown(path: str, kind: type, options: Mapping[str, Any]) -> None:
+    """Refuse options that an ASE calculator would store and never read.
+
+    Calculators that write input files pass on whatever they are given; the program judges it.
+    """
+    from ase.calculators.calculator import FileIOCalculator
+
+    known = set(getattr(kind, "default_parameters", None) or {})
+    if not known or issubclass(kind, FileIOCalculator):
+        return
+    for parent in kind.__mro__[:-1]:
+        known |= set(inspect.signature(vars(parent).get("__init__", object.__init__)).parameters)
+    for name in options:
+        if name not in known - {"self", "args", "kwargs"}:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known))}"
+            raise ConfigError(f'calculator {path}: unknown option "{name}"; {hint}')
 
 
 def _label_with_ase(atoms: "Atoms", calculator: Any, told: Mapping[str, float]) -> "Atoms":

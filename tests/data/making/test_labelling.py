@@ -454,3 +454,12 @@ def test_shipped_labels_are_those_of_the_labeller(shipped, index):
         np.testing.assert_allclose(again.info[key], atoms.info[key], atol=2e-5)
     for key in ("REF_forces", "REF_multipoles"):
         np.testing.assert_allclose(again.arrays[key], atoms.arrays[key], atol=2e-5)
+
+
+def test_an_option_that_an_ase_calculator_would_not_read_is_refused():
+    pair = Atoms("Ar2", [[0, 0, 0], [0, 0, 4.0]])
+    path = "ase.calculators.lj.LennardJones"
+    with pytest.raises(ConfigError, match=r'unknown option "sigmaa"; did you mean "sigma"\?'):
+        label_with_calculator([pair], path, {"sigmaa": 3.4})
+    with pytest.raises(ConfigError, match=r'unknown option "depth"; known: .*epsilon'):
+        label_with_calculator([pair], path, {"depth": 0.01})
