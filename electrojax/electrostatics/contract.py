@@ -90,6 +90,10 @@ def receiver_multipoles(operator: CoulombOperator) -> ReceivingOperator:
 class Receivers:
     """Receivers of other widths at the atoms of a geometry, to be applied many times.
 
+    v_{i,w,lm} = ∫ V(r) φ_lm(r − r_i) d³r with unit multipoles φ of the width w: ⟨V⟩_w and ∇⟨V⟩_w,
+    averages over a Gaussian. (Baldwin et al., arXiv 2603.14700, and MACE-POLAR-1 have √4π ⟨V⟩_w
+    and π √(3/2) w ∇⟨V⟩_w in their place.)
+
     Attributes:
         operator: of the geometry.
         widths: Å.

@@ -19,8 +19,10 @@ MAX_L = 2
 class ChargeDensity:
     """Gaussian multipoles on the atoms, ρ(r) = Σ_i Σ_lm p_{i,lm} φ_lm(r − r_i).
 
-    φ_lm ∝ r^l Y_lm exp(−r²/2σ²) carries exactly one unit of its own moment. Charges are positive
-    where electrons are missing.
+    φ_lm = C_lσ r^l Y_lm(r̂) exp(−r²/2σ²) carries exactly one unit of its own moment ∫φ R_lm with
+    R_lm = √(4π/(2l + 1)) r^l Y_lm: 1/C_lσ = √(4π/(2l + 1)) 2^{l + 1/2} Γ(l + 3/2) σ^{2l + 3}
+    (Baldwin et al., arXiv 2603.14700, "multipoles" normalisation). Charges are positive where
+    electrons are missing.
 
     Attributes:
         multipoles: [N, C, M] e·Å^l in the order [q, y, z, x, xy, yz, 3z² − r², xz, x² − y²],

@@ -36,8 +36,8 @@ from electrojax.system.types import System
 from electrojax.typing import Array, replace, struct
 from electrojax.units import COULOMB
 
-FEW = 8
-"""A batch that wants only this fraction of the waves has a factor of those alone."""
+PARTS = (8, 3, 1)
+"""A batch that wants no more than one of these fractions of the waves works with those alone."""
 
 MAX_WAVES = 1500
 """Of one structure: the Cholesky factor of twice as many columns takes half a second."""
@@ -80,7 +80,8 @@ class LowKPreconditioner:
         root: [G, 2K + R] Λ^½ of cosines, sines and dipoles, zero where there is no wave.
         inverse: [G, A, M] D⁻¹, zero where there is no atom.
         factor: [G, 2K + R, 2K + R] Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½.
-        used: [] whether any structure has waves; else the inverse of the diagonal is all.
+        level: [] 0 where no structure has waves and the inverse of the diagonal is all; else which
+            part of the waves holds all that are used, the smallest being 1.
     """
 
     layout: GraphLayout
@@ -90,7 +91,7 @@ class LowKPreconditioner:
     root: Array
     inverse: Array
     factor: Array
-    used: Array
+    level: Array
 
     @property
     def diagonal(self) -> Array:
@@ -100,7 +101,11 @@ class LowKPreconditioner:
     def apply(self, residual: Array) -> Array:
         """Returns P⁻¹ r [N, M] of a residual [N, M] eV/(e·Å^l); zero on padding."""
         scaled = self.inverse * self.layout.dense(residual)
-        return self.layout.nodes(jax.lax.cond(self.used, self._without_waves, lambda x: x, scaled))
+        branches = [lambda x: x] + [
+            lambda x, count=count: _first(self, count)._without_waves(x)
+            for count in _counts(self.chosen.shape[1])
+        ]
+        return self.layout.nodes(jax.lax.switch(self.level, branches, scaled))
 
     def _without_waves(self, scaled: Array) -> Array:
         amplitudes, adjoint = jax.vjp(self._amplitudes, scaled)
@@ -174,7 +179,7 @@ def low_k_preconditioner(
         root=jnp.sqrt(jnp.concatenate([weight, weight, coupling], axis=-1)),
         inverse=inverse,
         factor=jnp.zeros((), inverse.dtype),
-        used=jnp.any(used),
+        level=_level(weight),
     )
     return replace(made, factor=_factor(made, low, l_max))
 
@@ -270,17 +275,25 @@ def _dipole_rows(operator: Any, l_max: int, like: Array) -> tuple[Array, Array]:
     return jnp.zeros((*like.shape[:2], 0, like.shape[2]), like.dtype), like[:, 0, :0]
 
 
+def _counts(room: int) -> list[int]:
+    """How many waves each part holds, the smallest first."""
+    return [max(room // part, 1) for part in PARTS]
+
+
+def _level(weight: Array) -> Array:
+    """Which part holds all waves that have a weight [G, K], 0 where there are none."""
+    needed = jnp.max(jnp.sum(weight > 0, axis=1))
+    bounds = jnp.array([0, *_counts(weight.shape[1])[:-1]])
+    return jnp.sum(needed > bounds).astype(jnp.int32)
+
+
 def _factor(made: LowKPreconditioner, low: System, l_max: int) -> Array:
     """The Cholesky factor of 1 + Λ^½ Uᵀ D⁻¹ U Λ^½, made from as many waves as are used."""
-    room = made.chosen.shape[1]
-    few = max(room // FEW, 1)
-    needed = jnp.max(jnp.sum(made.root[:, :room] > 0, axis=1))
-    level = (needed > 0).astype(jnp.int32) + (needed > few)
     branches = [lambda: _identity(made)] + [
         lambda count=count: _placed(_factor_of(_first(made, count), low, l_max), made, count)
-        for count in (few, room)
+        for count in _counts(made.chosen.shape[1])
     ]
-    return jax.lax.switch(level, branches)
+    return jax.lax.switch(made.level, branches)
 
 
 def _identity(made: LowKPreconditioner) -> Array:
@@ -292,7 +305,8 @@ def _identity(made: LowKPreconditioner) -> Array:
 def _first(made: LowKPreconditioner, count: int) -> LowKPreconditioner:
     """The preconditioner with the longest waves alone."""
     kept = _kept(made.chosen.shape[1], made.root.shape[1], count)
-    return replace(made, chosen=made.chosen[:, :count], root=made.root[:, kept])
+    factor = made.factor[:, kept[:, None], kept[None]] if made.factor.ndim else made.factor
+    return replace(made, chosen=made.chosen[:, :count], root=made.root[:, kept], factor=factor)
 
 
 def _kept(room: int, size: int, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from electrojax.electrostatics.contract import receivers
 from electrojax.electrostatics.coulomb import CoulombOperator
 from electrojax.electrostatics.density import of_one_width
 from electrojax.electrostatics.field import field_coupling
-from electrojax.errors import ConfigError
+from electrojax.errors import ConfigError, DataError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option
 from electrojax.nn.readout import MultipoleReadout
@@ -28,7 +28,7 @@ from electrojax.numerics.variational import finalize_minimum, quadratic_minimum,
 from electrojax.numerics.variational import levels as multipliers_of
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.charge_control import charge_control_option, check_charges
-from electrojax.solvers.problems.diagnostics import map_diagnostics
+from electrojax.solvers.problems.diagnostics import LEGENDRE_GAP, map_diagnostics
 from electrojax.solvers.problems.neighborhood import neighborhoods
 from electrojax.solvers.problems.quadratic import field_potentials, quadratic_energy
 from electrojax.solvers.problems.response_map import ResponseReadout
@@ -70,10 +70,17 @@ class SelfConsistentField(ChargeSolver):
     potential, as in Baldwin et al., arXiv 2603.14700; solutions may be none, or several. The energy
     is read from the converged density: E = E_short + ½⟨p, A p⟩ − E_field·P + Σ_i e_i, and at fixed
     potential Ω = E + μQ.
+
+    ``energy: functional`` is the energy that a symmetric response minimises. The others are not
+    stationary in the density, and far parts A and B whose charges share one level exchange charge
+    by dQ_A/dR = k_e (Q_A − Q_B)/R² / (μ_A' + μ_B'), with μ(Q) and E(Q) of each part alone: beside
+    Coulomb's k_e Q_A Q_B/R² the force keeps −(E_A' − E_B') dQ_A/dR at any distance, which is zero
+    where E' = −μ alone. With ``fragments`` no charge flows, and the ratio of the force between
+    charged fragments to Coulomb's approaches 1 as 1/R. (Between an ion and a neutral polarisable
+    fragment Coulomb's force, R⁻³, is of the order of the deviation itself.)
     """
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
-    diagnoses: ClassVar[tuple[str, ...]] = DIAGNOSTICS
     gradients: ClassVar[tuple[str, ...]] = GRADIENTS
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
 
@@ -90,12 +97,19 @@ class SelfConsistentField(ChargeSolver):
         "functional: the one that a symmetric response minimises, ½⟨Δ, H Δ⟩ beyond Coulomb; "
         "coulomb: none beyond Coulomb; quadratic, perceptron: learned, of density and potential. "
         "Of the last three -dE/dfield is not the dipole and -dE/dQ not the Fermi level: no fixed "
-        "potential, and responses are derivatives of the density's polarisation",
+        "potential, responses are derivatives of the density's polarisation, and forces between "
+        "far parts that exchange charge are not Coulomb's at any distance (fragments: they "
+        "approach them as 1/R)",
     )
     potentials: Literal["local", "absolute"] = option(
         "local",
         "what the learned energy of a free response reads: local: differences from the mean over "
         "an atom and its neighbours; absolute: itself",
+    )
+    fragments: bool = option(
+        False,
+        "keep the charge of every fragment: the sum of its atoms' formal charges; forces between "
+        "far fragments then approach Coulomb's with every energy",
     )
     initial_hardness: float = option(
         500.0,
@@ -138,6 +152,11 @@ class SelfConsistentField(ChargeSolver):
     unroll_steps: int = option(10, "updates of gradient unroll", minimum=1, maximum=1000)
 
     @property
+    def diagnoses(self) -> tuple[str, ...]:
+        """What its map says of itself; with fragments not ∂E/∂Q, where no total charge is given."""
+        return tuple(n for n in DIAGNOSTICS if n != LEGENDRE_GAP or not self.fragments)
+
+    @property
     def consistent(self) -> bool:
         """Whether responses of the energy are those of the density."""
         return self.energy == "functional" and self.gradient == "implicit"
@@ -149,7 +168,13 @@ class SelfConsistentField(ChargeSolver):
 
     def check(self, frame: Frame) -> None:
         """Raises an error if a structure lacks what its charges are fixed by, or options clash."""
-        check_charges(frame, self.charge_control, False)
+        check_charges(frame, self.charge_control, self.fragments)
+        control = frame.charge_control or self.charge_control
+        if self.fragments and control == "fixed_potential":
+            raise DataError(
+                f"{frame.source}: charge_control fixed_potential, where no fragment keeps a charge "
+                "of its own; needed fixed_charge, or model.solver.fragments false"
+            )
         if self.response == "symmetric" and self.update != "affine":
             raise ConfigError(
                 f'model.solver: update "{self.update}" needs response "free"; a symmetric response '
@@ -186,7 +211,8 @@ class SelfConsistentField(ChargeSolver):
         energies = self._energies(features, problem, multipoles, multipliers)
         level = fermi_level(problem, multipliers)
         density = of_one_width(multipoles, self.width)
-        levels = jnp.where(system.node_mask, at_atoms(level, system), 0.0)
+        levels = problem.constraint.broadcast_to_atoms(multipliers, multipoles)[:, 0]
+        levels = jnp.where(system.node_mask, levels + at_atoms(reservoir(system), system), 0.0)
         told = map_diagnostics(self.diagnostics, problem, multipoles, multipliers)
         return ChargeState(density, energies, level, levels, report, told)
 
@@ -208,6 +234,7 @@ class SelfConsistentField(ChargeSolver):
             jnp.einsum("nij,nj->ni", blocks, local),
             self.width,
             self.cutoff,
+            self.fragments,
             linear_solver=self.linear_solver,
             max_steps=self.max_steps,
         )
@@ -228,7 +255,7 @@ class SelfConsistentField(ChargeSolver):
             local=local,
             response=readout(features, system),
             field=field_coupling(system, self.cutoff, coulomb),
-            constraint=charge_constraint(system, False),
+            constraint=charge_constraint(system, self.fragments),
             norms=norms,
             width=self.width,
             max_steps=self.max_steps,

@@ -61,6 +61,15 @@ SOLVERS = {
         "on_site": True,
     },
 }
+ABLATIONS = {
+    **{f"scf-{e}": {**SOLVERS["scf"], "energy": e} for e in ("coulomb", "perceptron")},
+    **{f"scf-free-{e}": {**SOLVERS["scf-free"], "energy": e} for e in ("coulomb", "quadratic")},
+}
+"""The other energies that are not stationary in the density."""
+ABLATIONS |= {
+    f"{name}-fragments": {**{**SOLVERS, **ABLATIONS}[name], "fragments": True}
+    for name in ("scf", "scf-free", *ABLATIONS)
+}
 _COUNTER = {"counter_charge": "plane", "counter_heights": [11.0]}
 COULOMB = {"qeq-potential": _COUNTER, "scf-potential": _COUNTER}
 """Options of the Coulomb sum beyond the common ones: a slab at fixed potential needs a counter."""
@@ -92,7 +101,7 @@ def potential(
             "finite_size": finite_size,
             **COULOMB.get(solver, {}),
         },
-        "solver": SOLVERS[solver],
+        "solver": {**SOLVERS, **ABLATIONS}[solver],
     }
     bare = assemble(config, STATISTICS, precision)
     rng = np.random.default_rng(5)

@@ -6,83 +6,19 @@ Hellmann-Feynman theorem it is where the energy is stationary in the density, an
 is read from the environment. Random weights; the reference knows nothing of the package.
 """
 
-import functools
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from electrojax.system.types import Frame
-from electrojax.units import COULOMB
-from tests.conformance.models import potential, system_of
+from tests.conformance.far import coulomb_forces, deviations, pair, parts, run, slopes_alone
 
 STATIONARY = ("local", "split", "latent", "qeq", "functional", "scf-potential")
 """scf-potential at fixed charge is scf with energy functional."""
 DECAYING = {"non-scf": 1, "non-scf-signed": 1, "non-scf-one-shot": 2}
 """Powers of 1/R with which the deviation goes."""
-FIRST = np.array([[0, 0, 0.0], [0.96, 0, 0.1], [-0.24, 0.93, -0.05]])
-SECOND = np.array([[0.1, 0.1, 0.0], [0.5, 0.85, 0.2], [-0.8, 0.4, 0.45]])
-NUMBERS = np.array([8, 1, 1, 8, 8, 1])
-ALONG = np.array([1.0, 0.3, 0.0]) / np.hypot(1.0, 0.3)
-
-
-def pair(distance: float, charge: float) -> Frame:
-    """OHH and OOH, a distance apart."""
-    formal = np.array([charge, 0.0, 0.0, 0.0, 0.0, 0.0])
-    return Frame(
-        NUMBERS,
-        np.concatenate([FIRST, SECOND + distance * ALONG]),
-        np.zeros((3, 3)),
-        (False,) * 3,
-        total_charge=charge,
-        formal_charges=formal,
-        charge_control="fixed_charge",
-    )
-
-
-PAIRS = [pair(40.0, 1.0), pair(80.0, 1.0), pair(160.0, 1.0), pair(40.0, 0.0)]
-
-
-@functools.lru_cache
-def run(solver: str):
-    """The jitted model and the pairs as one batch."""
-    model = potential("light", solver)
-    return model, jax.jit(model.apply), system_of(model, PAIRS)
-
-
-def parts(solver: str, changed=None):
-    """Forces on the second molecule [pair, 3], and positions and multipoles [pair, 6, ...]."""
-    model, apply, system = run(solver)
-    found = apply(model.params if changed is None else changed, system)
-    forces = np.asarray(found.forces).reshape(4, 6, 3)[:, 3:].sum(axis=1)
-    multipoles = np.asarray(found.density.multipoles).sum(axis=1).reshape(4, 6, 4)
-    return forces, np.asarray(system.positions).reshape(4, 6, 3), multipoles
-
-
-@jax.jit
-def coulomb_force(positions, left, right):
-    """k_e ∂/∂r of point charges and dipoles of the first three atoms with the last three: [3] eV/Å.
-
-    E = q q'/d + (q μ'·d − q' μ·d)/d³ + μ·μ'/d³ − 3 (μ·d)(μ'·d)/d⁵ with d = r − r'.
-    """
-
-    def energy(shift):
-        d = positions[:3, None] - (positions[None, 3:] + shift)
-        r = jnp.linalg.norm(d, axis=-1)
-        q, other = left[:3, 0][:, None], right[3:, 0][None]
-        mu, nu = left[:3, [3, 1, 2]][:, None], right[3:, [3, 1, 2]][None]
-        mu_d, nu_d = jnp.sum(mu * d, axis=-1), jnp.sum(nu * d, axis=-1)
-        charges = q * other / r + (q * nu_d - other * mu_d) / r**3
-        dipoles = jnp.sum(mu * nu, axis=-1) / r**3 - 3 * mu_d * nu_d / r**5
-        return COULOMB * jnp.sum(charges + dipoles)
-
-    return -jax.grad(energy)(jnp.zeros(3))
-
-
-def coulomb_forces(positions, multipoles):
-    """Between the densities of each pair, [pair, 3]."""
-    return np.array([coulomb_force(r, p, p) for r, p in zip(positions, multipoles)])
+SHARING = ("scf", "scf-coulomb", "scf-perceptron", "scf-free", "scf-free-coulomb",
+           "scf-free-quadratic")  # fmt: skip
+"""Kinds whose level shares charge out by another rule than their energy."""
 
 
 @pytest.mark.parametrize("solver", STATIONARY)
@@ -98,12 +34,49 @@ def test_far_forces_are_those_of_the_density(x64, solver):
 @pytest.mark.parametrize("solver", DECAYING)
 def test_the_deviation_of_the_others_decays(x64, solver):
     """|F/F_Coulomb − 1| R^n is the same at 80 and at 160 Å, between charged molecules."""
-    forces, positions, multipoles = parts(solver)
-    expected = coulomb_forces(positions, multipoles)
-    deviation = ((forces - expected) @ ALONG / (expected @ ALONG))[1:3]
+    deviation = deviations(solver)[0][1:3]
     constant = deviation * np.array([80.0, 160.0]) ** DECAYING[solver]
     np.testing.assert_allclose(constant[0], constant[1], rtol=0.1)
     assert abs(deviation[1]) < 0.1
+
+
+def some(names, everyday):
+    """A few of the names in the default run, all of them under ``-m conformance``."""
+    marks = {True: (), False: pytest.mark.conformance}
+    return pytest.mark.parametrize(
+        "solver", [pytest.param(n, marks=marks[n in everyday]) for n in names]
+    )
+
+
+@some([f"{name}-fragments" for name in SHARING], ["scf-coulomb-fragments"])
+def test_it_decays_where_fragments_keep_their_charge(x64, solver):
+    """As 1/R, of every energy that is not stationary: between charged fragments."""
+    pairs = [pair(r, 1.0, 0.5) for r in (40.0, 80.0, 160.0, 320.0)]
+    deviation, multipoles = deviations(solver, pairs)
+    np.testing.assert_allclose(multipoles[:, 3:, 0].sum(axis=1), 0.5, atol=1e-10)
+    constant = deviation * np.array([40.0, 80.0, 160.0, 320.0])
+    np.testing.assert_allclose(constant[2], constant[3], rtol=0.1)
+    assert abs(deviation[3]) < 0.02
+
+
+@some(SHARING, ["scf-coulomb"])
+def test_it_does_not_where_a_level_shares_out_charge(x64, solver):
+    """Its limit is what the charge that flows between the molecules costs.
+
+    With levels μ(Q) and energies E(Q) of the molecules A and B alone, charge flows by dQ_A/dR = k_e
+    (Q_A − Q_B)/R² / (μ_A' + μ_B'), and the force has −(E_A' − E_B') dQ_A/dR beside Coulomb's: of
+    the same order R⁻², unless the energy's own slopes are the levels.
+    """
+    pairs = [pair(r, 0.4) for r in (40.0, 80.0, 160.0, 320.0)]
+    deviation, multipoles = deviations(solver, pairs)
+    charges = multipoles[-1, :, 0].reshape(2, 3).sum(axis=1)
+    slopes, levels = slopes_alone(solver, charges)
+    product = charges[0] * charges[1]
+    limit = -(slopes[0] - slopes[1]) * (charges[0] - charges[1]) / product / np.sum(levels)
+    extrapolated = 2.0 * deviation[3] - deviation[2]
+    np.testing.assert_allclose(extrapolated, limit, rtol=0.05, atol=2e-5)
+    rest = (deviation - limit) * np.array([40.0, 80.0, 160.0, 320.0])
+    np.testing.assert_allclose(rest[1], rest[2], rtol=0.2)
 
 
 def test_the_one_shot_force_lacks_that_of_the_induced_parts(x64):

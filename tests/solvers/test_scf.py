@@ -1,5 +1,7 @@
 """The self-consistent field against the functional, dense algebra and the identities it obeys."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from electrojax import testing
 from electrojax.electrostatics.coulomb import engine_for
-from electrojax.errors import ConfigError
+from electrojax.errors import ConfigError, DataError
 from electrojax.nn.features import Features, from_components
 from electrojax.solvers.functional import EnergyFunctional
 from electrojax.solvers.local import LocalCharges
@@ -38,7 +40,7 @@ def features_of(n, seed=2):
 
 
 def random_params(solver, system, features, seed=3):
-    coulomb = engine_for("open", 1e-12).prepare(system, 1, WIDTH)
+    coulomb = engine_for("open", 1e-12).prepare(system, solver.l_max, WIDTH)
     init = jax.eval_shape(solver.init, jax.random.key(0), features, system, coulomb, None)
     rng = np.random.default_rng(seed)
     leaves, tree = jax.tree.flatten(init["params"])
@@ -49,7 +51,7 @@ def run_of(solver, features):
     """The solver as a compiled function of its parameters, the system and a guess."""
 
     def apply(params, system, guess=None):
-        coulomb = engine_for(system.boundary, 1e-12).prepare(system, 1, WIDTH)
+        coulomb = engine_for(system.boundary, 1e-12).prepare(system, solver.l_max, WIDTH)
         return solver.apply({"params": params}, features, system, coulomb, guess)
 
     return jax.jit(apply)
@@ -278,3 +280,34 @@ def test_wild_parameters_and_atoms_on_top_of_each_other_leave_numbers(x64, respo
 def test_options_that_clash(options, message):
     with pytest.raises(ConfigError, match=message):
         SelfConsistentField(**{**COMMON, **options}).check(cluster())
+
+
+def test_fragments_keep_their_charge_and_have_a_level_each(x64):
+    """Two of them, of a soft free response too; at fixed potential they are refused."""
+    formal = np.array([0.6, 0.0, 0.0, 0.0, -0.3])
+    names = np.array([0, 0, 0, 1, 1])
+    frame = cluster(total_charge=0.3, formal_charges=formal, fragment=names)
+    system, features = system_of([frame]), features_of(5)
+    for options in ({"energy": "coulomb"}, {**FREE, "update": "one_body"}):
+        scf = SelfConsistentField(
+            fragments=True,
+            tolerance=1e-11,
+            receiver_widths=(1.1, 2.0),
+            diagnostics=("level_slope",),
+            **options,
+            **COMMON,
+        )
+        params = random_params(scf, system, features)
+        state = run_of(scf, features)(params, system)
+        assert bool(state.report.converged[0])
+        charges = np.asarray(state.density.multipoles)[:, 0, 0]
+        np.testing.assert_allclose([charges[:3].sum(), charges[3:].sum()], [0.6, -0.3], atol=1e-12)
+        found = np.asarray(state.chemical_potential)
+        np.testing.assert_allclose(found[[1, 2, 4]], found[[0, 0, 3]], atol=1e-12)
+        assert abs(found[0] - found[3]) > 1e-3
+        # Levels raised together bring charge as the whole structure's response says.
+        assert np.isfinite(state.diagnostics["level_slope"][0])
+    assert "legendre_gap" not in scf.diagnoses
+    level = {"charge_control": "fixed_potential", "fermi_level": 0.1}
+    with pytest.raises(DataError, match="no fragment keeps a charge"):
+        scf.check(dataclasses.replace(frame, **level))

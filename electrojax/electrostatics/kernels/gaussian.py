@@ -1,7 +1,8 @@
 """Closed forms of Gaussian charges: the smeared Coulomb kernel, Fourier factors, self terms.
 
 A unit multipole is a derivative of a normalised Gaussian, φ_lm = R_lm(−∇) G_σ / (2l − 1)!!, so
-every interaction is a derivative of one kernel, and all its derivatives are Boys functions.
+every interaction is a derivative of one kernel, and all its derivatives are Boys functions. Its
+Fourier transform is φ̃_lm(k) = (−i)^l R_lm(k) e^{−k²σ²/2} / (2l − 1)!!.
 """
 
 import math

@@ -93,9 +93,15 @@ def charge_per_level(problem: Any, multipoles: Array, levels: Array) -> Array:
     Returns:
         [G] e²/eV.
     """
-    # At fixed potential too there is a level that every atom feels.
+    # At fixed potential too there is a level that every atom feels; fragments have their own.
     fixed = jnp.zeros_like(problem.system.charge_control)
     held = charge_constraint(replace(problem.system, charge_control=fixed), False)
+    own = problem.constraint
+    held = replace(
+        held,
+        group=jnp.where(own.group < len(own.group), own.group, held.group),
+        count=jnp.where(own.count > 0, own.count, held.count),
+    )
     whole, nothing = problem.with_constraint(held), jnp.zeros_like(multipoles)
     bare = linear_response(whole, multipoles, levels, nothing, jnp.ones_like(levels))
 
