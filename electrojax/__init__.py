@@ -21,6 +21,7 @@ _PUBLIC = {
     "coulomb_energy": "electrojax.electrostatics.energy:coulomb_energy",
     "Calculator": "electrojax.simulation.ase:Calculator",
     "ElectrojaxError": "electrojax.errors:ElectrojaxError",
+    "analysis": "electrojax.analysis",
     "jaxmd": "electrojax.simulation.jaxmd",
     "testing": "electrojax.testing",
 }

@@ -1,5 +1,6 @@
 """The public names for editors and type checkers; ``__init__.py`` loads the same on first use."""
 
+from electrojax import analysis as analysis
 from electrojax import testing as testing
 from electrojax.data.reader import read_frames as read_frames
 from electrojax.electrostatics.energy import coulomb_energy as coulomb_energy
@@ -24,6 +25,7 @@ __all__ = [
     "Frame",
     "Potential",
     "__version__",
+    "analysis",
     "build_model",
     "coulomb_energy",
     "evaluate",

@@ -20,7 +20,18 @@ FAST_COMPILATION = "--xla_gpu_autotune_level=0"
 
 def app() -> typer.Typer:
     """Returns the command-line application with every verb."""
-    from electrojax.cli import data, evaluate, import_model, info, init, md, report, sweep, train
+    from electrojax.cli import (
+        analyse,
+        data,
+        evaluate,
+        import_model,
+        info,
+        init,
+        md,
+        report,
+        sweep,
+        train,
+    )
 
     application = typer.Typer(
         name="electrojax",
@@ -32,6 +43,7 @@ def app() -> typer.Typer:
     verbs = (init.init, init.check, init.schema, train.train, evaluate.evaluate, md.md, info.info)
     for verb in verbs:
         application.command()(verb)
+    application.command()(analyse.analyse)
     application.command()(report.report)
     application.command("import")(import_model.import_model)
     application.add_typer(data.app, name="data")
