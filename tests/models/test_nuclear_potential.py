@@ -38,12 +38,18 @@ def test_open_charges_in_closed_form(x64):
     )
 
 
-@pytest.mark.parametrize("boundary", ["open", "periodic", "slab"])
-@pytest.mark.parametrize("method", ["auto", "mesh_ewald"])
+@pytest.mark.parametrize(
+    ("boundary", "method"),
+    [
+        ("open", "auto"),
+        ("periodic", "auto"),
+        pytest.param("slab", "auto", marks=pytest.mark.slow),
+        pytest.param("periodic", "mesh_ewald", marks=pytest.mark.slow),
+        pytest.param("slab", "mesh_ewald", marks=pytest.mark.slow),
+    ],
+)
 def test_it_is_the_potential_on_a_grid_at_these_points(boundary, method, x64):
     """Charges and dipoles; the sums on grids are another code, tested against displaced charges."""
-    if boundary == "open" and method != "auto":
-        pytest.skip("open structures are summed in one way")
     rng = np.random.default_rng(2)
     frame = testing.cluster(rng, n=5) if boundary == "open" else testing.crystal(rng, n=5)
     if boundary == "slab":
@@ -61,6 +67,7 @@ def test_it_is_the_potential_on_a_grid_at_these_points(boundary, method, x64):
     np.testing.assert_allclose(found.responses["potential"], expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_energies_do_not_notice_that_it_is_asked_for(x64):
     frame = testing.crystal(np.random.default_rng(4))
     model = potential("light", "local")
