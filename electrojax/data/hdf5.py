@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from electrojax.data.hdf5_columns import FLAGS, INTEGERS, NUMBERS, TEXTS, Columns
+from electrojax.data.hdf5_heaps import check_heaps
 from electrojax.data.tags import NUMBERS as TAG_NUMBERS
 from electrojax.data.tags import TAGS, read_tags
 from electrojax.data.virial import with_stress
@@ -137,6 +138,7 @@ def _opened(path: Path, read: Callable[[Columns], T]) -> T:
     try:
         if not path.is_file():
             raise DataError(f"{path}: no such file; check the path")
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             _check_format(file.attrs, path)
             return read(Columns.of(file, path))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from electrojax.data.hdf5_columns import FLAGS, INTEGERS, NUMBERS, Columns
+from electrojax.data.hdf5_heaps import check_heaps
 from electrojax.errors import DataError
 from electrojax.journal import JournaledFile
 from electrojax.system.atoms import checked_control
@@ -27,9 +28,14 @@ DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
 
 
 def is_trajectory(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a file is an HDF5 trajectory, as its writer last committed it."""
+    """Returns whether a file is an HDF5 trajectory, as its writer last committed it.
+
+    Raises:
+        DataError: if it is damaged so that libhdf5 would never end reading it.
+    """
     import h5py
 
+    check_heaps(path)
     try:
         with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
             return bool(file.attrs.get("format") == FORMAT)
@@ -61,6 +67,7 @@ def read_trajectory(
     import h5py
 
     path = Path(path)
+    check_heaps(path)
     try:
         with JournaledFile(path, write=False) as disk, h5py.File(disk, "r") as file:
             columns, count = Columns.of(file, path), len(file["step"])

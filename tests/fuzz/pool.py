@@ -31,7 +31,8 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, bufsize=1,
             env={**os.environ, **threads, "XLA_FLAGS": flags, "PYTHONPATH": paths}, cwd=ROOT,
         )  # fmt: skip
-        threading.Thread(target=self._collect, daemon=True).start()
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
         if self._next(START) is None:
             raise RuntimeError(f"a worker did not start; see {folder.with_suffix('.log')}")
 
@@ -80,10 +81,14 @@ class Worker:
         return self.process.poll() is None
 
     def end(self) -> None:
-        """Ends the process."""
+        """Ends the process, where it has not ended, and closes what led to it."""
         self.process.kill()
         self.process.wait()
-        self._log.close()
+        self._reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self._log):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):  # what a dead process had not read
+                stream.close()
 
 
 def faults(folder: Path, seed: int, count: int) -> list[str]:
@@ -119,8 +124,8 @@ def _tried(
                 return
             yield index, worker.run(seed, index)
             if not worker.alive:
+                worker.end()
                 started += 1
                 worker = Worker(folder.with_name(f"{folder.name}-{started}"))
     finally:
-        if worker.alive:
-            worker.end()
+        worker.end()
