@@ -85,6 +85,7 @@ def other_quantities(path: str | os.PathLike[str], keys: Mapping[str, str]) -> l
     """Returns what a trajectory holds and :func:`read_trajectory` leaves aside with these keys."""
     import h5py
 
+    check_heaps(path)
     with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
         found = {str(name) for name in file.attrs["quantities"]}
     return sorted(found - {"positions", "velocities", *keys.values()})

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from electrojax.data.conversion import frame_text
+from electrojax.data.hdf5_heaps import check_heaps
 from electrojax.data.trajectories import FORMAT
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
@@ -143,6 +144,8 @@ class Hdf5Trajectory:
         self.path, self._length = path, mark or 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if mark is not None:
+                check_heaps(path)
             self._disk = JournaledFile(path, create=mark is None)
             self._file = h5py.File(self._disk, "w" if mark is None else "r+")
             if mark is None:
@@ -273,10 +276,11 @@ def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Returns every dataset of an HDF5 trajectory by name, as its writer last committed it.
 
     Raises:
-        DataError: if it is missing or no trajectory of electrojax.
+        DataError: if it is missing, damaged or no trajectory of electrojax.
     """
     import h5py
 
+    check_heaps(path)
     try:
         with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
             if file.attrs.get("format") != FORMAT:
