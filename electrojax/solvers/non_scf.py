@@ -77,6 +77,7 @@ class FieldUpdates(ChargeSolver):
     """
 
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
+    keeps_total_charge: ClassVar[bool] = True
 
     form: Literal["guarded", "mace_polar"] = option(
         "guarded", "networks: guarded, which stay finite; mace_polar: as in its checkpoints"
@@ -134,11 +135,6 @@ class FieldUpdates(ChargeSolver):
         "of absolute potentials: the field's is zero at the mean position of the atoms, not at the "
         "origin",
     )
-
-    @property
-    def keeps_total_charge(self) -> bool:
-        """Every update conserves it."""
-        return True
 
     @property
     def has_spin(self) -> bool:

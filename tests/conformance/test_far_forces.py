@@ -59,7 +59,7 @@ def test_it_decays_where_fragments_keep_their_charge(x64, solver):
     assert abs(deviation[3]) < 0.02
 
 
-@some(SHARING, ["scf-coulomb"])
+@some(SHARING, [])
 def test_it_does_not_where_a_level_shares_out_charge(x64, solver):
     """Its limit is what the charge that flows between the molecules costs.
 

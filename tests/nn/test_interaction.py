@@ -30,7 +30,7 @@ def _edges(rng, envelope: bool) -> EdgeFeatures:
 MODULES = [
     *((Interaction(CHANNELS, hidden, 3.0), False) for hidden in [(7,), (), (9, 8)]),
     *((Interaction(CHANNELS, hidden, 3.0), True) for hidden in [(7,), (), (9, 8)]),
-    (GatedInteraction(CHANNELS, (5,), 3.0), True),
+    pytest.param(GatedInteraction(CHANNELS, (5,), 3.0), True, marks=pytest.mark.slow),
     (GatedInteraction(CHANNELS, (4, 5), 3.0, (7,)), True),
 ]
 

@@ -33,8 +33,6 @@ CASES = {
     "fermi_level": "open",
     "multipoles": "open",
 }
-QUICK = ("quadrupole", "potential")
-"""Labels that the fast tier trains; a compiled step each is too much for it."""
 
 
 def fresh(seed: int, frames: list):
@@ -45,9 +43,8 @@ def fresh(seed: int, frames: list):
     return dataclasses.replace(model, params=model.init(seed, system))
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_a_label_alone_lowers_its_error(name, x64):
     """Labels are those of a model with other weights: a solution exists."""
     make = testing.crystal if CASES[name] == "periodic" else testing.cluster

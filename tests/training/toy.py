@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from electrojax.electrostatics.density import ChargeDensity, dipole
+from electrojax.electrostatics.density import ChargeDensity, dipole, quadrupole
 from electrojax.models.prediction import Prediction
 from electrojax.numerics.report import SolverReport
 from electrojax.system.batching import Capacity, build_sample, collate
@@ -47,6 +47,7 @@ def apply(params, system):
         stress=jnp.zeros((graphs, 3, 3), positions.dtype),
         density=density,
         dipole=dipole(density, system),
+        quadrupole=quadrupole(density, system),
         polarization=dipole(density, system),
         energy_polarization=dipole(density, system),
         fermi_level=jnp.zeros(graphs, positions.dtype),

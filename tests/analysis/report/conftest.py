@@ -175,6 +175,7 @@ def structure_prediction(atoms, energy, forces, charges=None, dipole=None):
         multipoles=np.zeros((atoms, 1)),
         charges=np.zeros(atoms) if charges is None else charges,
         dipole=np.zeros(3) if dipole is None else dipole,
+        quadrupole=np.zeros((3, 3)),
         polarization=np.zeros(3),
         energy_polarization=np.zeros(3),
         fermi_level=0.0,
