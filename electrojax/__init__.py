@@ -21,9 +21,8 @@ _PUBLIC = {
     "coulomb_energy": "electrojax.electrostatics.energy:coulomb_energy",
     "Calculator": "electrojax.simulation.ase:Calculator",
     "ElectrojaxError": "electrojax.errors:ElectrojaxError",
-    "analysis": "electrojax.analysis",
+    **{"analysis": "electrojax.analysis", "testing": "electrojax.testing"},
     "jaxmd": "electrojax.simulation.jaxmd",
-    "testing": "electrojax.testing",
 }
 __all__ = ["__version__", *_PUBLIC]
 

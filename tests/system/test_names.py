@@ -12,7 +12,8 @@ from electrojax.system.quantities import DEFAULT_KEYS
      ("total_chrage", "total_charge"), ("dft_forces", "forces"), ("energy", "energy"),
      ("REF_dipoles", "dipole"), ("efield", "external_field"), ("E_field", "external_field"),
      ("bec", "born_charges"), ("charges", "charges"), ("REF_virial", "virial"),
-     ("source_index", None), ("config_type", None), ("distance", None), ("REF_quadrupole", "quadrupole"),
+     ("source_index", None), ("config_type", None), ("distance", None),
+     ("REF_quadrupole", "quadrupole"),
      ("REF_charges_hirshfeld", None), ("temperature", None), ("ref", None), ("", None)],
 )  # fmt: skip
 def test_what_a_name_probably_stands_for(name, quantity):
