@@ -15,7 +15,7 @@ from electrojax.models.potential import assemble
 from electrojax.models.predict import born_charges, polarizability, predict_frames
 from electrojax.models.responses import field_responses
 from electrojax.system.batching import collate
-from electrojax.system.quantities import RESPONSES
+from electrojax.system.quantities import FIELD_RESPONSES
 from electrojax.training.loss import loss
 from electrojax.typing import replace
 from tests.conformance.models import STATISTICS, capacity, compiled, potential, system_of
@@ -39,7 +39,7 @@ def test_two_polarizable_molecules_in_closed_form(x64):
         linear = jnp.sum(f[owner] * charges[:, None] * r)
         return -linear - 0.5 * jnp.sum(a * jnp.sum(f**2, 1) + b * jnp.sum(f * sums, 1) ** 2)
 
-    found = field_responses(energy, jnp.asarray(positions), jnp.asarray(field), RESPONSES)
+    found = field_responses(energy, jnp.asarray(positions), jnp.asarray(field), FIELD_RESPONSES)
     eye = np.eye(3)
     for graph in range(2):
         r, f = positions[owner == graph].sum(axis=0), field[graph]
