@@ -46,6 +46,15 @@ FIELDS = {
     "scf": {"solver": SCF},
     "non_scf": {"solver": NON_SCF},
 }
+# Charges that flow freely around a periodic cell have no polarisation to be trained on.
+LIQUID = {
+    "local": {"solver": LOCAL},
+    "qeq, soft fragments": {
+        "solver": {**QEQ, "transfers": "soft_fragments"},
+        "density": {"l_max": 0},
+    },
+    "non_scf": {"solver": NON_SCF},
+}
 WARM = {"gradient": "direct"}
 BLIND = {"multipoles": 0}
 CLUSTERS: dict[str, dict] = {
@@ -70,9 +79,10 @@ def variants() -> Iterator[tuple[str, str, dict[str, dict], dict[str, str]]]:
         yield "spice_latent", name, model, {}
     for name, model in CLUSTERS.items():
         yield "ion_water", name, model, {}
-    for case in ("nma_field", "water_field"):
-        for name, model in FIELDS.items():
-            yield case, name, model, {}
+    for name, model in FIELDS.items():
+        yield "nma_field", name, model, {}
+    for name, model in LIQUID.items():
+        yield "water_field", name, model, {}
     for pair in ("CC", "CP", "PP", "CA", "PA", "AA"):
         for name, model in DIMERS.items():
             yield "lode_dimers", f"{pair} {name}", model, {"CC": pair}

@@ -22,6 +22,7 @@ from electrojax.electrostatics.engines.counter_charge import check_fixed_potenti
 from electrojax.electrostatics.engines.slab import SlabCoulomb
 from electrojax.electrostatics.kernels.plan import replan_needed
 from electrojax.errors import ConfigError, DataError
+from electrojax.models.conduction import defined_labels
 from electrojax.models.network import MATMUL_PRECISIONS, Params, PotentialNetwork, predict_system
 from electrojax.models.prediction import Prediction
 from electrojax.models.responses import (
@@ -224,6 +225,8 @@ class Potential:
     def sample(self, frame: Frame, plan_cell: np.ndarray | None = None) -> Sample:
         """Returns a frame as an unpadded one-structure System for this model.
 
+        Labels of a polarisation that is undefined for its kind are left out.
+
         Args:
             frame: the structure.
             plan_cell: [3, 3] Å of a plan to keep to, if not a new one.
@@ -237,7 +240,7 @@ class Potential:
         frame = dataclasses.replace(frame, charge_control=control)
         built = build_sample(frame, self.cutoff, *self.coulomb_plan(frame, plan_cell))
         self._check_resolution(built)
-        return built
+        return defined_labels(self.network.solver, built)
 
     def _check_resolution(self, sample: Sample) -> None:
         """Refuses a structure so large that distances lose their digits in the model's precision.

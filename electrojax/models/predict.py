@@ -10,6 +10,7 @@ import numpy as np
 
 from electrojax.electrostatics.coulomb import method_name
 from electrojax.errors import DataError
+from electrojax.models.conduction import check_defined, with_blanks
 from electrojax.models.inputs import refuse_misnamed
 from electrojax.models.network import Params, PotentialNetwork, predict_system
 from electrojax.models.potential import Potential
@@ -38,7 +39,8 @@ class StructurePrediction:
         dipole: [3] e·Å about the origin; NaN unless the boundary is open.
         quadrupole: [3, 3] e·Å², the traceless part of the second moments about the origin (2/3 of
             Buckingham's Θ); NaN unless the boundary is open.
-        polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors.
+        polarization: [3] e·Å of the cell, up to multiples of e times its periodic vectors; NaN
+            where it is undefined (:mod:`electrojax.models.conduction`).
         energy_polarization: [3] e·Å, −∂E/∂(external field): the polarization again, unless the
             model's solver is not ``consistent``.
         fermi_level: eV, μ = −∂E/∂Q; zero for kinds that define none. The potential is zero at
@@ -93,7 +95,7 @@ def predict(model: Potential, structures: Any, responses: Sequence[str] = ()) ->
     Raises:
         DataError: for what is no ``ase.Atoms``, an unknown element, a boundary that the model
             cannot treat, positions or a cell that are not finite, or atoms on top of each other;
-            for responses of a solver that feels no field.
+            for responses of a solver that feels no field, or of a conductor without ends.
         ConfigError: for a response that does not exist.
     """
     model = model.with_responses(responses) if responses else model
@@ -158,6 +160,9 @@ def predict_frames(model: Potential, frames: Sequence[Frame]) -> list[StructureP
     """Returns the predictions for frames, batched by boundary and size, in the order given."""
     tuned = [model.tuned_for([frame]) for frame in frames]
     samples = [one.sample(frame) for one, frame in zip(tuned, frames)]
+    for sample in samples:
+        kind = model.config["solver"]["kind"]
+        check_defined(model.responses, model.network.solver, kind, sample)
     return predict_samples(model, samples, [one.network for one in tuned])
 
 
@@ -238,12 +243,24 @@ def _finish(model: Potential, sample: Sample, part: StructurePrediction) -> Stru
         for name in ("stress", "dipole", "quadrupole")
         if sample.system.boundary not in QUANTITIES[name].boundaries
     }
-    return dataclasses.replace(
+    done = dataclasses.replace(
         part,
         energy=part.energy + atomic,
         energies={"atomic": atomic, **part.energies},
         **blank,
     )
+    return blank_undefined(model, sample, done)
+
+
+def blank_undefined(
+    model: Potential, sample: Sample, part: StructurePrediction
+) -> StructurePrediction:
+    """Returns a prediction with NaN where a polarisation or its slope is undefined."""
+    names = ("polarization", "energy_polarization")
+    values = {name: getattr(part, name) for name in names} | dict(part.responses)
+    blank: dict[str, Any] = with_blanks(model.network.solver, sample, values)
+    own = {name: blank.pop(name) for name in names if name in blank}
+    return dataclasses.replace(part, responses={**part.responses, **blank}, **own)
 
 
 def _batches(samples: Sequence[Sample], networks: Sequence[PotentialNetwork]) -> list[list[int]]:

@@ -18,6 +18,7 @@ from electrojax.data.loader import Loader, plan_buckets, prepare
 from electrojax.data.reader import read_frames
 from electrojax.data.statistics import fit_statistics, isolated_energies
 from electrojax.errors import DataError, ElectrojaxError
+from electrojax.models.conduction import OF_POLARIZATION, check_defined
 from electrojax.models.potential import Potential, assemble
 from electrojax.runs.inputs import check_embedded, plausibility_warnings, reading_warnings
 from electrojax.runs.labels import check_loss_labels, check_watched, trains_on, watches
@@ -110,6 +111,7 @@ def build_job(run: LoadedRun) -> Job:
     warnings += reading_warnings(files, potential, terms) + plausibility_warnings(frames)
     potential = potential.tuned_for([frame for part in frames.values() for frame in part])
     samples = {name: prepare(part, statistics, potential.sample) for name, part in frames.items()}
+    _check_defined(run, frames["train"], samples["train"], potential)
     return Job(run, frames, samples, _loaders(run, samples, potential), potential, tuple(warnings))
 
 
@@ -346,6 +348,19 @@ def _check_against_model(
                     f"{frame.boundary}, where the dipole depends on the choice of the cell; "
                     "set its weight to 0",
                 )
+
+
+def _check_defined(
+    run: LoadedRun, frames: Sequence[Frame], samples: Sequence[Sample], potential: Potential
+) -> None:
+    """Refuses to train on the polarisation, or slopes of it, of a conductor without ends."""
+    kind = run.config.model.solver.kind
+    for frame, sample in zip(frames, samples):
+        trained = [n for n in OF_POLARIZATION if n in frame.labels and trains_on(run, n)]
+        try:
+            check_defined(trained, potential.network.solver, kind, sample, whole=True)
+        except DataError as error:
+            raise run.provenance.error("train.stages", f"a loss: {error}") from None
 
 
 def _loaders(

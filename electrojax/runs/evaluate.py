@@ -22,7 +22,7 @@ from electrojax.errors import ConvergenceError, DataError, listed
 from electrojax.files import write_whole
 from electrojax.models import bundle
 from electrojax.models.potential import Potential
-from electrojax.models.predict import StructurePrediction
+from electrojax.models.predict import StructurePrediction, blank_undefined
 from electrojax.runs.inputs import check_embedded, reading_warnings
 from electrojax.runs.train import save_parity_plots
 from electrojax.system.atoms import atoms_from_frame
@@ -136,6 +136,7 @@ def evaluate_frames(
         step = make_eval_step(model.apply)
         metrics, predictions = evaluate(step, model.params, loader, model.provides)
     _require_numbers(frames, predictions)
+    predictions = [blank_undefined(model, s, p) for s, p in zip(samples, predictions)]
     return Evaluation(model, metrics, predictions, [sample.labels for sample in samples])
 
 

@@ -79,6 +79,12 @@ class ChargeSolver(nn.Module):
         return False
 
     @property
+    def conducts(self) -> bool:
+        """Whether charge flows freely over a whole structure, or fragment, as in a metal, so that
+        the polarisation is undefined along which connected atoms meet their images; no."""
+        return False
+
+    @property
     def has_spin(self) -> bool:
         """Whether its density's two channels are electrons with spin up and down; no."""
         return False

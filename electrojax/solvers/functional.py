@@ -33,6 +33,7 @@ class EnergyFunctional(ChargeSolver):
 
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
+    conducts: ClassVar[bool] = True
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
     terms: int = option(

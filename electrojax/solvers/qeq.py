@@ -70,6 +70,11 @@ class ChargeEquilibration(ChargeSolver):
     tolerance: float = option(1.0e-6, "largest residual of a charge, e", minimum=1e-14, maximum=0.1)
     max_steps: int = option(200, "of conjugate gradients", minimum=1, maximum=10**6)
 
+    @property
+    def conducts(self) -> bool:
+        """Whether charge flows freely, not along bonds of bounded softness."""
+        return self.transfers == "free"
+
     @nn.compact
     def __call__(
         self,

@@ -83,6 +83,7 @@ class SelfConsistentField(ChargeSolver):
     provides: ClassVar[tuple[str, ...]] = LEVEL_LABELS
     gradients: ClassVar[tuple[str, ...]] = GRADIENTS
     field_boundaries: ClassVar[tuple[Boundary, ...]] = BOUNDARIES
+    conducts: ClassVar[bool] = True
 
     charge_control: Literal["fixed_charge", "fixed_potential"] = charge_control_option()
     response: Literal["symmetric", "free"] = option(

@@ -33,11 +33,15 @@ CASES = {
     "fermi_level": "open",
     "multipoles": "open",
 }
+INSULATING = {"kind": "local"}
+"""Of crystals: charges that flow freely have no polarisation there."""
 
 
 def fresh(seed: int, frames: list):
     """A model with parameters of its own."""
-    model = assemble(CONFIG, STATISTICS, "float64").with_responses(RESPONSES)
+    periodic = any(frame.boundary == "periodic" for frame in frames)
+    config = CONFIG | ({"solver": INSULATING} if periodic else {})
+    model = assemble(config, STATISTICS, "float64").with_responses(RESPONSES)
     sample = model.sample(frames[0])
     system = collate([sample], capacity_for([sample]), np.float64).system
     return dataclasses.replace(model, params=model.init(seed, system))
