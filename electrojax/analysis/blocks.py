@@ -36,6 +36,22 @@ def block_average(samples: Any, blocks: int = 10) -> Estimate:
     return Estimate(values.mean(axis=0), spread_error(means))
 
 
+def cell_dipoles(name: str, values: Any) -> np.ndarray:
+    """Returns dipoles of the cell along a trajectory [T, 3] e·Å, checked.
+
+    Args:
+        name: what messages call them.
+        values: as they were given.
+
+    Raises:
+        DataError: for another shape, or numbers that are not finite.
+    """
+    dipoles = finite(name, values)
+    if dipoles.ndim != 2 or dipoles.shape[1] != 3:
+        raise DataError(f"{name}: needed shape [T, 3] in e·Å, got {dipoles.shape}")
+    return dipoles
+
+
 def time_blocks(values: np.ndarray, blocks: int) -> list[np.ndarray]:
     """Returns consecutive parts of an array along its first axis.
 

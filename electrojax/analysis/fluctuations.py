@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from ase import units
 
-from electrojax.analysis.blocks import Estimate, spread_error, time_blocks
-from electrojax.electrostatics.arguments import finite
+from electrojax.analysis.blocks import Estimate, cell_dipoles, spread_error, time_blocks
 from electrojax.errors import ConfigError, DataError
 from electrojax.units import COULOMB
 
@@ -51,9 +50,7 @@ def dielectric_constant(
         ConfigError: for another boundary, or numbers out of range.
         DataError: for dipoles of another shape, or fluctuations no ε > 0 has in this boundary.
     """
-    moments = finite("dipoles", dipoles)
-    if moments.ndim != 2 or moments.shape[1] != 3:
-        raise DataError(f"dipoles: needed shape [T, 3] in e·Å, got {moments.shape}")
+    moments = cell_dipoles("dipoles", dipoles)
     if boundary not in _PERMITTIVITY:
         raise ConfigError(f"boundary {boundary!r}; needed one of {', '.join(_PERMITTIVITY)}")
     if not volume > 0 or not optical >= 1:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import units
 
-from electrojax.analysis.blocks import spread_error, time_blocks
+from electrojax.analysis.blocks import cell_dipoles, spread_error, time_blocks
 from electrojax.analysis.fluctuations import thermal_permittivity
 from electrojax.analysis.transport import equal_step
 from electrojax.electrostatics.arguments import finite
@@ -75,11 +75,9 @@ def infrared_spectrum(
         ConfigError: for another correction, a volume or temperature that is not positive.
         DataError: for other shapes, or times that are not evenly spaced.
     """
-    moments = finite("dipoles", dipoles)
+    moments = cell_dipoles("dipoles", dipoles)
     if correction not in CORRECTIONS:
         raise ConfigError(f"correction {correction!r}; needed one of {', '.join(CORRECTIONS)}")
-    if moments.ndim != 2 or moments.shape[1] != 3:
-        raise DataError(f"dipoles: needed shape [T, 3] in e·Å, got {moments.shape}")
     if not volume > 0:
         raise ConfigError(f"volume {volume}; needed a positive number of Å³")
     step = equal_step(times)

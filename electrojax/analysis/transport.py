@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import units
 
-from electrojax.analysis.blocks import Estimate, spread_error, time_blocks
+from electrojax.analysis.blocks import Estimate, cell_dipoles, spread_error, time_blocks
 from electrojax.electrostatics.arguments import finite
 from electrojax.errors import ConfigError, DataError
 
@@ -80,10 +80,10 @@ def conductivity(
     """
     where, charges = np.asarray(unwrapped, np.float64), np.asarray(formal_charges, np.float64)
     moment = polarisation(where, charges)
-    step = equal_step(times)
-    scale = conductivity_scale(volume, temperature)
-    einstein = _in_blocks(moment, blocks, lambda m: scale * _slope(_msd(m), step, window) / 6.0)
-    green = _in_blocks(moment, blocks, lambda m: scale * _green_kubo(m, step, window) / 3.0)
+    scale, step = conductivity_scale(volume, temperature), equal_step(times)
+    given = (times, volume, temperature, window, blocks)
+    einstein = einstein_conductivity(moment, *given)
+    green = green_kubo_conductivity(moment, *given)
     paths = np.moveaxis(where, 1, 2) * charges
 
     def independent(part: np.ndarray) -> float:
@@ -109,7 +109,7 @@ def einstein_conductivity(
     (Grasselli and Baroni, Nat. Phys. 15, 967 (2019)). Other arguments: :func:`conductivity`.
     """
     scale, step = conductivity_scale(volume, temperature), equal_step(times)
-    array = _moment(moment)
+    array = cell_dipoles("dipole of the cell", moment)
     return _in_blocks(array, blocks, lambda m: scale * _slope(_msd(m), step, window) / 6.0)
 
 
@@ -126,7 +126,7 @@ def green_kubo_conductivity(
     Kubo, J. Phys. Soc. Jpn. 12, 570 (1957). Arguments: :func:`einstein_conductivity`.
     """
     scale, step = conductivity_scale(volume, temperature), equal_step(times)
-    array = _moment(moment)
+    array = cell_dipoles("dipole of the cell", moment)
     return _in_blocks(array, blocks, lambda m: scale * _green_kubo(m, step, window) / 3.0)
 
 
@@ -159,13 +159,6 @@ def correlation(values: np.ndarray) -> np.ndarray:
     spectrum = np.abs(np.fft.rfft(values, 2 * count, axis=0)) ** 2
     sums = np.fft.irfft(spectrum.sum(axis=1), 2 * count)[:count]
     return sums / np.arange(count, 0, -1)
-
-
-def _moment(moment: Any) -> np.ndarray:
-    array = finite("dipole of the cell", moment)
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise DataError(f"dipole of the cell: needed shape [T, 3] in e·Å, got {array.shape}")
-    return array
 
 
 def _msd(path: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Frames of the HDF5 trajectories that ``electrojax md`` writes."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,29 @@ LAST_ELEMENT = 118
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
 
 
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Opens a file as its writer last committed it: ``h5py.File``, to be read.
+
+    Raises:
+        DataError: if it is damaged so that libhdf5 would never end reading it.
+        OSError: if it cannot be opened as HDF5.
+    """
+    import h5py
+
+    check_heaps(path)
+    with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
+        yield file
+
+
 def is_trajectory(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file is an HDF5 trajectory, as its writer last committed it.
 
     Raises:
         DataError: if it is damaged so that libhdf5 would never end reading it.
     """
-    import h5py
-
-    check_heaps(path)
     try:
-        with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
+        with opened(path) as file:
             return bool(file.attrs.get("format") == FORMAT)
     except DAMAGE:
         return False
@@ -64,12 +77,9 @@ def read_trajectory(
         DataError: if the file is damaged, holds no frames, or lacks a label that is required.
         IndexError: if there is no frame of that index.
     """
-    import h5py
-
     path = Path(path)
-    check_heaps(path)
     try:
-        with JournaledFile(path, write=False) as disk, h5py.File(disk, "r") as file:
+        with opened(path) as file:
             columns, count = Columns.of(file, path), len(file["step"])
             chosen = range(count) if index is None else [range(count)[index]]
             labels = _labels(file, path.name, keys or {}, require)
@@ -83,10 +93,7 @@ def read_trajectory(
 
 def other_quantities(path: str | os.PathLike[str], keys: Mapping[str, str]) -> list[str]:
     """Returns what a trajectory holds and :func:`read_trajectory` leaves aside with these keys."""
-    import h5py
-
-    check_heaps(path)
-    with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
+    with opened(path) as file:
         found = {str(name) for name in file.attrs["quantities"]}
     return sorted(found - {"positions", "velocities", *keys.values()})
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from electrojax.errors import ConfigError
-from electrojax.interop.mace_architecture import Architecture
+from electrojax.interop.mace_architecture import Architecture, check_options
 from electrojax.interop.mace_readouts import energy_readout
 from electrojax.interop.mace_weights import Weights
 from electrojax.solvers.readouts.elements import ELEMENTS
@@ -43,15 +42,7 @@ def les_part(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] 
         return dict(config), None
     backbone = {**config, "kind": "ScaleShiftMACE"}
     les = dict(backbone.pop("les", {}))
-    missing = [name for name in FREE if name not in les]
-    if missing:
-        raise ConfigError(f"the configuration of les lacks {', '.join(missing)}")
-    unknown = sorted(set(les) - set(ONLY) - set(FREE) - set(NUMERICAL))
-    if unknown:
-        raise ConfigError(f"options of les without a counterpart: {', '.join(unknown)}")
-    for name, allowed in ONLY.items():
-        if name in les and les[name] not in allowed:
-            raise ConfigError(f"{name} {les[name]} of les is not supported; needed {allowed[0]}")
+    check_options("les", les, FREE, ONLY, NUMERICAL)
     return backbone, les
 
 

@@ -1,7 +1,7 @@
 """What a configuration of mace-torch says, in our terms; what we do not have is named."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import e3nn_jax as e3nn
@@ -153,19 +153,41 @@ def architecture(config: Mapping[str, Any], head: str = "") -> Architecture:
     )
 
 
-def _check(config: Mapping[str, Any]) -> None:
-    missing = [name for name in REQUIRED if name not in config]
+def check_options(
+    package: str,
+    config: Mapping[str, Any],
+    required: Iterable[str],
+    only: Mapping[str, Collection[Any]],
+    free: Iterable[str],
+) -> None:
+    """Checks that every option of another package has a counterpart here.
+
+    Args:
+        package: whose options they are.
+        config: the options.
+        required: those that must be there.
+        only: those of which only some values have a counterpart, with these.
+        free: those that may have any value.
+
+    Raises:
+        ConfigError: naming what is missing, unknown or not supported.
+    """
+    missing = [name for name in required if name not in config]
     if missing:
-        raise ConfigError(f"the configuration of mace-torch lacks {', '.join(missing)}")
-    unknown = sorted(set(config) - set(REQUIRED) - set(ONLY) - set(FREE))
+        raise ConfigError(f"the configuration of {package} lacks {', '.join(missing)}")
+    unknown = sorted(set(config).difference(required, only, free))
     if unknown:
-        raise ConfigError(f"options of mace-torch without a counterpart: {', '.join(unknown)}")
-    for name, allowed in ONLY.items():
+        raise ConfigError(f"options of {package} without a counterpart: {', '.join(unknown)}")
+    for name, allowed in only.items():
         if name in config and config[name] not in allowed:
             raise ConfigError(
-                f"{name} {config[name]} of mace-torch is not supported; "
+                f"{name} {config[name]} of {package} is not supported; "
                 f"supported: {', '.join(map(str, allowed))}"
             )
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    check_options("mace-torch", config, REQUIRED, ONLY, FREE)
     if config.get("use_embedding_readout") and not config.get("embedding_specs"):
         raise ConfigError("use_embedding_readout without embedding_specs has nothing to read")
     if config.get("use_last_readout_only") and config["num_interactions"] == 1:

@@ -39,8 +39,9 @@ def undefined_components(solver: ChargeSolver, system: System) -> np.ndarray:
         return np.zeros(3, dtype=bool)
     senders, receivers = np.asarray(system.senders), np.asarray(system.receivers)
     fragment = np.asarray(system.fragment)
-    whole = not getattr(solver, "fragments", False)
-    kept = np.asarray(system.edge_mask) & (whole | (fragment[senders] == fragment[receivers]))
+    kept = np.asarray(system.edge_mask)
+    if solver.fragments:
+        kept = kept & (fragment[senders] == fragment[receivers])
     shifts = np.asarray(system.shifts)[kept]
     paths = closed_paths(system.n_nodes, senders[kept], receivers[kept], shifts)
     vectors = paths @ np.asarray(system.cell[0], dtype=np.float64)

@@ -8,6 +8,7 @@ from electrojax.errors import ConfigError, DataError
 from electrojax.nn.biased import BiasedPerceptron
 from electrojax.nn.initial import normal
 from electrojax.nn.linear import Linear, Perceptron
+from electrojax.numerics.constraint import at_atoms
 from electrojax.system.types import Frame, System
 from electrojax.typing import Array
 
@@ -48,8 +49,7 @@ class StateEmbedding(nn.Module):
         if "multiplicity" in self.states:
             columns += [system.multiplicity - 1.0]
         state = Perceptron((self.channels,), self.channels, name="state")(jnp.stack(columns, -1))
-        at_atoms = state[jnp.minimum(system.node_graph, system.n_graphs - 1)]
-        return at_atoms * Linear(self.channels, name="element")(one_hot)
+        return at_atoms(state, system) * Linear(self.channels, name="element")(one_hot)
 
 
 class TabulatedState(nn.Module):
@@ -92,8 +92,7 @@ class TabulatedState(nn.Module):
             )
         parts = [self._part(*each, system) for each in zip(self.states, self.classes, self.lowest)]
         state = jax.nn.silu(sum(parts[1:], start=parts[0]))
-        at_atoms = state[jnp.minimum(system.node_graph, system.n_graphs - 1)]
-        return at_atoms * jnp.sum(one_hot, axis=1, keepdims=True)
+        return at_atoms(state, system) * jnp.sum(one_hot, axis=1, keepdims=True)
 
     def _part(self, state: str, classes: int, lowest: int, system: System) -> Array:
         values: Array = getattr(system, state)

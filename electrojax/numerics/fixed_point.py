@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from electrojax.numerics.cg import Space
-from electrojax.numerics.constraint import ChargeConstraint
+from electrojax.numerics.constraint import ChargeConstraint, at_atoms
 from electrojax.numerics.gmres import gmres
 from electrojax.numerics.report import SolverReport
 from electrojax.numerics.response_preconditioner import ResponsePreconditioner
@@ -137,8 +137,7 @@ def unrolled_updates(
 
 def level_at_start(problem: ResponseProblem, given: Array) -> Array:
     """Returns levels [N] of each group from those [G] of each structure."""
-    graph = jnp.minimum(problem.system.node_graph, problem.system.n_graphs - 1)
-    return jnp.where(problem.constraint.count > 0, given[graph], 0.0)
+    return jnp.where(problem.constraint.count > 0, at_atoms(given, problem.system), 0.0)
 
 
 def residual(problem: ResponseProblem, multipoles: Array, levels: Array) -> Array:

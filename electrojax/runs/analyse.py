@@ -14,9 +14,11 @@ from electrojax.analysis.plots import save_figure
 from electrojax.analysis.spectra import infrared_spectrum
 from electrojax.analysis.structure_factor import charge_structure_factor, reduced, wave_indices
 from electrojax.analysis.transport import conductivity
+from electrojax.data.hdf5 import is_hdf5
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.simulation.trajectory import read_hdf5
+from electrojax.system.composition import symbols
 
 
 class Settings(NamedTuple):
@@ -44,7 +46,7 @@ def read_trajectory(path: Path) -> dict[str, np.ndarray]:
     Raises:
         DataError: if it cannot be read, or its frames have different atoms.
     """
-    if path.suffix in (".h5", ".hdf5"):
+    if is_hdf5(path):
         return read_hdf5(path)
     import ase.io
 
@@ -132,12 +134,9 @@ def _infrared(arrays: Mapping[str, np.ndarray], settings: Settings) -> Curve:
 
 
 def _conductivity(arrays: Mapping[str, np.ndarray], settings: Settings) -> dict[str, Any]:
-    from ase.data import chemical_symbols
-
     where, cell, times = _need(arrays, "conductivity", "positions", "cell", "time")
-    symbols = [chemical_symbols[z] for z in arrays["numbers"]]
-    given = settings.formal_charges or {}
-    missing = sorted(set(symbols) - set(given))
+    elements, given = symbols(arrays["numbers"]), settings.formal_charges or {}
+    missing = sorted(set(elements) - set(given))
     if missing or settings.window is None:
         raise ConfigError(
             f"conductivity: needed a window in fs (got {settings.window}) and formal charges; "
@@ -149,7 +148,7 @@ def _conductivity(arrays: Mapping[str, np.ndarray], settings: Settings) -> dict[
     if jumps.max() > 0.5:
         raise DataError(f"{arrays['path']}: an atom jumps by {jumps.max():.2f} of a lattice vector "
                         "between frames; conductivity needs unwrapped positions")  # fmt: skip
-    charges = np.array([given[s] for s in symbols], float)
+    charges = np.array([given[s] for s in elements], float)
     got = conductivity(where, charges, times, _volume(cell), settings.temperature, settings.window)
     numbers = {
         f"{name}_S_per_m": [float(getattr(got, name).value), float(getattr(got, name).error)]

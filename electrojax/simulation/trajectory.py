@@ -10,7 +10,7 @@ import numpy as np
 
 from electrojax.data.conversion import frame_text
 from electrojax.data.hdf5_heaps import check_heaps
-from electrojax.data.trajectories import FORMAT
+from electrojax.data.trajectories import FORMAT, opened
 from electrojax.errors import ConfigError, DataError
 from electrojax.files import write_whole
 from electrojax.journal import JournaledFile
@@ -278,11 +278,8 @@ def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         DataError: if it is missing, damaged or no trajectory of electrojax.
     """
-    import h5py
-
-    check_heaps(path)
     try:
-        with JournaledFile(Path(path), write=False) as disk, h5py.File(disk, "r") as file:
+        with opened(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise DataError(f"{path}: is no trajectory written by electrojax")
             return {name: dataset[()] for name, dataset in file.items()}

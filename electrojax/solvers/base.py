@@ -79,6 +79,11 @@ class ChargeSolver(nn.Module):
         return False
 
     @property
+    def fragments(self) -> bool:
+        """Whether every fragment keeps a charge of its own; no."""
+        return False
+
+    @property
     def conducts(self) -> bool:
         """Whether charge flows freely over a whole structure, or fragment, as in a metal, so that
         the polarisation is undefined along which connected atoms meet their images; no."""

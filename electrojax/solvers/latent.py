@@ -14,6 +14,7 @@ from electrojax.errors import ConfigError
 from electrojax.nn.features import Features
 from electrojax.nn.options import option
 from electrojax.nn.readout import EnergyReadout, MultipoleReadout
+from electrojax.numerics.constraint import at_atoms
 from electrojax.solvers.base import ChargeSolver
 from electrojax.solvers.readouts.elements import (
     CHARGE_PER_ELECTRONEGATIVITY,
@@ -25,7 +26,7 @@ from electrojax.solvers.readouts.hardness import MultipoleChannels
 from electrojax.solvers.readouts.irreps import irreps
 from electrojax.solvers.state import CHARGE_LABELS, ChargeGuess, ChargeState, closed_form_state
 from electrojax.system.slabs import open_axis
-from electrojax.system.types import BOUNDARIES, Boundary, System, graph_sum
+from electrojax.system.types import BOUNDARIES, Boundary, System, graph_mean, graph_sum
 from electrojax.typing import Array, replace
 
 
@@ -157,7 +158,4 @@ def mean_of_structures(values: Array, system: System) -> Array:
         system: the batch.
     """
     mask = system.node_mask.astype(values.dtype)
-    count = jnp.maximum(graph_sum(mask, system), 1.0)
-    total = graph_sum(values, system)
-    there = jnp.minimum(system.node_graph, system.n_graphs - 1)
-    return (total / count[:, None])[there] * mask[:, None]
+    return at_atoms(graph_mean(values, system), system) * mask[:, None]

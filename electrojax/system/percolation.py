@@ -44,10 +44,8 @@ def _offsets(
     tree = (graph + beside).tocsr()
     order, before = breadth_first_order(tree, atoms, directed=True)
     offsets = np.zeros((size, 3), dtype=np.int64)
-    rooted = set(roots.tolist())
     taken = dict(zip(zip(*(end.tolist() for end in ends)), kept.tolist()))
     for atom in order[1:].tolist():
-        if (parent := int(before[atom])) == atoms and atom in rooted:
-            continue
-        offsets[atom] = offsets[parent] + shifts[taken[parent, atom]]
+        if (parent := int(before[atom])) != atoms:
+            offsets[atom] = offsets[parent] + shifts[taken[parent, atom]]
     return offsets[:atoms]

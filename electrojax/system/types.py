@@ -321,7 +321,7 @@ def masked_sum(
 
 
 def graph_mean(values: Array, system: System) -> Array:
-    """Returns per-structure means [G] of per-atom values [N], zero where there are no atoms."""
+    """Returns per-structure means [G, ...] of per-atom values [N, ...], zero without atoms."""
     import jax.numpy as jnp
 
     atoms = graph_sum(jnp.ones_like(values), system)

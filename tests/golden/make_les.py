@@ -19,6 +19,7 @@ from mace import data, modules, tools
 from mace.modules.extensions import MACELES
 from mace.tools import torch_geometric
 from make_mace import BASE, CUTOFF, NUMBERS, RESIDUAL, flattened, structure
+from strained import strained_stress
 
 FOLDER = Path(__file__).parent
 FINER = 4.0
@@ -74,25 +75,6 @@ def evaluate(model: torch.nn.Module, atoms: ase.Atoms, heads: list[str]) -> dict
     return found
 
 
-def strained_stress(model: torch.nn.Module, atoms: ase.Atoms, heads: list[str]) -> np.ndarray:
-    """Returns (1/V) ∂E/∂ε by extrapolated central differences: mace-torch strains no charges."""
-    stress = np.zeros((3, 3))
-    for i, j in [(a, b) for a in range(3) for b in range(a, 3)]:
-        slopes = []
-        for step in (2e-3, 1e-3):
-            ends = []
-            for sign in (1, -1):
-                strain = np.eye(3)
-                strain[i, j] += 0.5 * sign * step
-                strain[j, i] += 0.5 * sign * step
-                moved = atoms.copy()
-                moved.set_cell(atoms.cell @ strain, scale_atoms=True)
-                ends.append(evaluate(model, moved, heads)["energy"])
-            slopes.append((ends[0] - ends[1]) / (2 * step))
-        stress[i, j] = stress[j, i] = (4 * slopes[1] - slopes[0]) / 3
-    return stress / atoms.get_volume()
-
-
 def options_of(model: torch.nn.Module) -> dict:
     """Returns the options of les that an import reads."""
     les = model.les
@@ -120,7 +102,9 @@ def main() -> None:
         result = evaluate(refined(model), atoms, heads)
         if atoms.pbc.all():
             result["published_stress"] = result["stress"]
-            result["stress"] = strained_stress(model, atoms, heads)
+            result["stress"] = strained_stress(
+                lambda a, model=model, heads=heads: evaluate(model, a, heads)["energy"], atoms
+            )
         values, index = flattened(model.state_dict(), couplings)
         np.savez_compressed(
             FOLDER / f"les_{name}.npz",

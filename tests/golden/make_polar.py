@@ -25,6 +25,7 @@ from mace.modules.extensions import PolarMACE
 from mace.tools import torch_geometric
 from make_mace import BASE, DENSITY, DENSITY_RESIDUAL, GATED, RESIDUAL, structure
 from open_coulomb import Energy, Features
+from strained import strained_stress
 
 FOLDER = Path(__file__).parent
 NUMBERS = [1, 8]
@@ -243,25 +244,6 @@ def evaluate(model: torch.nn.Module, atoms: ase.Atoms, state: dict, **options) -
     return found
 
 
-def strained_stress(model: torch.nn.Module, atoms: ase.Atoms, state: dict) -> np.ndarray:
-    """Returns (1/V) ∂E/∂ε by extrapolated central differences of the energy."""
-    stress = np.zeros((3, 3))
-    for i, j in [(a, b) for a in range(3) for b in range(a, 3)]:
-        slopes = []
-        for step in (2e-3, 1e-3):
-            ends = []
-            for sign in (1, -1):
-                strain = np.eye(3)
-                strain[i, j] += 0.5 * sign * step
-                strain[j, i] += 0.5 * sign * step
-                moved = atoms.copy()
-                moved.set_cell(atoms.cell @ strain, scale_atoms=True)
-                ends.append(evaluate(model, moved, state, compute_force=False)["energy"])
-            slopes.append((ends[0] - ends[1]) / (2 * step))
-        stress[i, j] = stress[j, i] = (4 * slopes[1] - slopes[0]) / 3
-    return stress / atoms.get_volume()
-
-
 def index_of(model: torch.nn.Module, couplings: dict) -> tuple[np.ndarray, str]:
     """Returns the numbers of a state dict that no name stands for, and what all its entries are."""
     parameters = {name for name, _ in model.named_parameters()}
@@ -291,7 +273,9 @@ def write(name: str, couplings: dict) -> None:
     better = evaluate(model, atoms, state)
     field_features.slab_dipole_correction_node_fields = published_slab
     if name == "crystal":
-        better["stress"] = strained_stress(model, atoms, state)
+        better["stress"] = strained_stress(
+            lambda a: evaluate(model, a, state, compute_force=False)["energy"], atoms
+        )
     if name == "ion-in-field":
         steps = [displaced(build(options, 1.5), s) for s in (1.0, 0.5, 0.25, 0.125)]
         better["displaced"] = [evaluate(m, atoms, state)["energy"] for m in steps]
